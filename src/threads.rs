@@ -1,0 +1,102 @@
+//! Threads for strangers' requests: never more than the process can bear.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+static OF_THE_PROCESS: Bound = Bound::new(usize::MAX);
+
+/// Sets how many threads of [`spawn`] may be alive at once.
+///
+/// A system that has no room for a thread says so, and that is an error like any other. One that has no
+/// memory mapping left (`vm.max_map_count`) may say so when the thread has begun and the standard library maps
+/// its signal stack, which ends the process. So the bound must be ours.
+pub fn set_most(most: usize) {
+    OF_THE_PROCESS.most.store(most, Ordering::Relaxed);
+}
+
+/// Starts a thread with a stack of `stack` bytes.
+///
+/// # Errors
+/// What the system says, or `WouldBlock` when there are as many as there may be.
+pub fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    OF_THE_PROCESS.spawn(name, stack, work)
+}
+
+struct Bound {
+    most: AtomicUsize,
+    alive: AtomicUsize,
+}
+
+impl Bound {
+    const fn new(most: usize) -> Self {
+        Self {
+            most: AtomicUsize::new(most),
+            alive: AtomicUsize::new(0),
+        }
+    }
+
+    fn spawn(
+        &'static self,
+        name: &str,
+        stack: usize,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let place = self.take()?;
+        thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(stack)
+            .spawn(move || {
+                let _place = place;
+                work();
+            })
+            .map(drop)
+    }
+
+    fn take(&'static self) -> io::Result<Place> {
+        let place = Place(self);
+        if self.alive.fetch_add(1, Ordering::AcqRel) < self.most.load(Ordering::Relaxed) {
+            return Ok(place);
+        }
+        drop(place);
+        let why = "as many threads as the memory mappings allow (vm.max_map_count)";
+        Err(io::Error::new(io::ErrorKind::WouldBlock, why))
+    }
+}
+
+/// One of the threads that may be; given up when it ends, or has not come about.
+struct Place(&'static Bound);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_thread_over_the_bound_is_an_error_and_ended_ones_do_not_count() {
+        static TWO: Bound = Bound::new(2);
+        let wait = || {
+            let (go, gate) = channel::<()>();
+            let work = move || {
+                let _ = gate.recv();
+            };
+            TWO.spawn("waits", 64 * 1024, work).map(|()| go)
+        };
+        let (one, two) = (wait().unwrap(), wait().unwrap());
+        assert_eq!(wait().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop((one, two));
+        let end = Instant::now() + Duration::from_secs(10);
+        while TWO.alive.load(Ordering::Relaxed) > 0 {
+            assert!(Instant::now() < end, "ended threads count");
+            thread::yield_now();
+        }
+        assert!(wait().is_ok());
+    }
+}
