@@ -1,0 +1,97 @@
+//! Which origin: who is there, which streams are pinned where, and finding the one that has a stream.
+
+pub mod find;
+pub mod heartbeat;
+pub mod memory;
+pub mod origin;
+mod pins;
+mod publishing;
+pub mod redis;
+pub mod rounds;
+pub mod told;
+mod tries;
+
+use crate::stream::url::StreamUrl;
+use origin::{Origin, OriginState};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use told::Told;
+
+/// The shared table cannot be changed now; says why.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// An origin that may be asked.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub id: Arc<str>,
+    pub origin: Arc<Origin>,
+    pub state: OriginState,
+}
+
+/// An origin as operators see it.
+#[derive(Debug, Clone)]
+pub struct OriginView {
+    pub id: Arc<str>,
+    pub origin: Arc<Origin>,
+    pub state: OriginState,
+    pub heartbeat_age: Duration,
+    /// Streams that are pinned to it.
+    pub streams: usize,
+}
+
+/// Origins and pins. An implementation guards its memory with a Mutex that no network call is ever
+/// made under.
+pub trait Balancer: Send + Sync {
+    /// Takes a heartbeat. It replaces the entry with the same `ip` and HTTP port, or with the same
+    /// `server` and `ip` (a restart), and clears a suspicion.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when it could not be stored.
+    fn register(&self, origin: Origin) -> Result<(), Unavailable>;
+
+    /// The origin that the stream was last served from; asking renews the pin.
+    fn pinned(&self, stream: &StreamUrl) -> Option<Candidate>;
+
+    /// Everyone who may be asked, in the order of trying: alive ones first and among them those with
+    /// the fewest streams, then draining, then suspect ones. Stale ones come last, and only where the
+    /// others are all suspect.
+    fn candidates(&self) -> Vec<Candidate>;
+
+    /// Pins a stream to the origin that served it.
+    fn pin(&self, stream: &StreamUrl, id: &str);
+
+    /// Unpins a stream, where it is pinned to that origin.
+    fn unpin(&self, stream: &StreamUrl, id: &str);
+
+    /// The origin could not be connected: it is asked last for 5 s, or until its next heartbeat.
+    fn suspect(&self, id: &str);
+
+    /// An operator wants nothing new on an origin, or wants it back. Gives whether it is known.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when it could not be stored.
+    fn drain(&self, id: &str, draining: bool) -> Result<bool, Unavailable>;
+
+    /// All origins, for operators.
+    fn origins(&self) -> Vec<OriginView>;
+
+    /// How many streams are pinned.
+    fn pinned_streams(&self) -> usize;
+
+    /// The stream of an HLS session whose id is not ours, where another proxy has left it.
+    fn foreign_session(&self, _id: &str) -> Option<StreamUrl> {
+        None
+    }
+
+    /// A playlist of the stream was served, asked for at `host` and `path`: other proxies may be asked
+    /// for its segments.
+    fn playlist_served(&self, _stream: &StreamUrl, _host: Option<&str>, _path: &str) {}
+
+    /// What other proxies of ours tell of themselves.
+    fn other_proxies(&self) -> Vec<Told> {
+        Vec::new()
+    }
+}

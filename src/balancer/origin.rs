@@ -1,0 +1,65 @@
+//! An origin: a media server that has announced itself.
+
+use super::heartbeat::port;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+
+/// What an origin has said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Survives a restart of the server, and the cloning of its image.
+    pub server: String,
+    /// New with each start.
+    pub service: String,
+    pub pid: String,
+    /// The operator's name for it; may be empty.
+    pub device_id: String,
+    pub ip: IpAddr,
+    pub endpoints: Endpoints,
+}
+
+/// An origin's endpoints, in the words of its heartbeat; each names a port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub rtmp: Vec<String>,
+    pub http: Vec<String>,
+    pub api: Vec<String>,
+    pub srt: Vec<String>,
+    pub rtc: Vec<String>,
+}
+
+impl Origin {
+    /// `server-service-pid`, as the SRS project's proxy names it, too.
+    pub fn id(&self) -> String {
+        format!("{}-{}-{}", self.server, self.service, self.pid)
+    }
+
+    /// Where its streams are; `None` for one that takes no HTTP.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.address(&self.endpoints.http)
+    }
+
+    /// Where its HTTP API is, when it has one.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.address(&self.endpoints.api)
+    }
+
+    fn address(&self, endpoints: &[String]) -> Option<SocketAddr> {
+        let port = endpoints.iter().find_map(|endpoint| port(endpoint))?;
+        Some(SocketAddr::new(self.ip, port))
+    }
+}
+
+/// How an origin stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginState {
+    /// Its heartbeat is younger than the TTL.
+    Alive,
+    /// An operator wants nothing new on it.
+    Draining,
+    /// It could not be connected a moment ago.
+    Suspect,
+    /// Its heartbeat is older than the TTL.
+    Stale,
+}

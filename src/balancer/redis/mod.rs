@@ -1,0 +1,318 @@
+//! The balancer of several proxies: one picture in Redis, and a memory of it here.
+//!
+//! Whatever a request needs is answered from [`Memory`](super::memory::Memory), which one background
+//! thread keeps like Redis: it reads the origins, drains and suspicions three times a second. Only a pin
+//! older than a second costs the request that wants it one round trip. When Redis is away everything
+//! goes on from memory but registering and draining, which have to reach all proxies.
+
+mod copies;
+mod keys;
+mod link;
+mod picture;
+mod recent;
+mod server;
+mod session;
+mod site;
+
+use super::origin::Origin;
+use super::told::Told;
+use super::{Balancer, Candidate, OriginView, Unavailable};
+use crate::config::RedisSettings;
+use crate::stream::url::StreamUrl;
+use ::redis::{Value, cmd};
+use copies::{Shared, within};
+use link::{Link, LinkError};
+use picture::{DRAIN_SECONDS, PIN_SECONDS, Picture, array, eval, text};
+use server::Server;
+use site::RedisSite;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use thiserror::Error;
+
+/// A pin that is in use is written again this often.
+const RENEW: Duration = Duration::from_secs(600);
+/// A suspicion's life in Redis, in ms: as long as in memory.
+const SUSPECT_MS: u64 = 5000;
+/// What a proxy tells of itself is forgotten after this many seconds without a further word.
+const TOLD_SECONDS: u64 = 10;
+/// Proxies that are read at most.
+const MOST_PROXIES: usize = 100;
+
+/// Why there is no balancer.
+#[derive(Debug, Error)]
+pub enum RedisError {
+    /// No Redis, or it does not let us in; the line names host and port.
+    #[error(transparent)]
+    Redis(#[from] site::BadRedis),
+    /// No thread.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Origins and pins that several proxies share.
+pub struct Redis {
+    shared: Arc<Shared>,
+    link: Link,
+}
+
+impl Redis {
+    /// Connects and reads what is there; an origin is alive for `ttl` after its last heartbeat.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub fn connect(settings: &RedisSettings, ttl: Duration) -> Result<Self, RedisError> {
+        let shared = Arc::new(Shared::new(ttl));
+        let picture = Picture::new(shared.clone());
+        let link = Link::start(RedisSite::new(settings), picture).map_err(|error| match error {
+            LinkError::Redis(bad) => RedisError::Redis(bad),
+            LinkError::Thread(error) => RedisError::System(error),
+        })?;
+        Ok(Self { shared, link })
+    }
+
+    /// Tells the other proxies, for ten seconds, what this one does. The streams that run on it stay
+    /// pinned, though nobody may ask for them anew for hours.
+    pub fn tell(&self, told: &Told) {
+        let Ok(what) = serde_json::to_string(told) else {
+            return; // numbers and strings: it cannot be
+        };
+        let (name, life) = (&told.proxy, TOLD_SECONDS.to_string());
+        let names = [keys::PROXIES.to_owned(), keys::proxy(name)];
+        self.link
+            .tell(vec![eval(keys::TELL, &names, &[name, &what, &life])]);
+        let running = told.streams.iter();
+        for stream in running.filter_map(|stream| StreamUrl::parse(&stream.url)) {
+            self.keep(&stream);
+        }
+    }
+
+    /// Renews a pin here, and in Redis where it is the same: another proxy may have moved it.
+    fn keep(&self, stream: &StreamUrl) {
+        let Some(pinned) = self.shared.memory.pinned(stream) else {
+            return;
+        };
+        let now = Instant::now();
+        {
+            let mut copies = self.shared.copies();
+            let copy = copies.pins.of(stream);
+            let own = copy.id.as_deref() == Some(&*pinned.id) && copy.written.is_some();
+            if !own || within(copy.written, RENEW, now) {
+                return;
+            }
+            copy.written = Some(now);
+        }
+        let arguments = [keys::server(&pinned.id), PIN_SECONDS.to_string()];
+        self.link
+            .tell(vec![eval(keys::KEEP, &[keys::pin(stream)], &arguments)]);
+    }
+
+    /// Takes what Redis says of a pin, which was asked for at `asked`.
+    fn take_pin(&self, stream: &StreamUrl, asked: Instant, value: Value) {
+        let memory = &self.shared.memory;
+        let said = match value {
+            Value::Nil => None,
+            value => match server_id(value) {
+                Ok(id) => Some(id),
+                Err(why) => {
+                    self.shared.skip(&keys::pin(stream), &why);
+                    None
+                }
+            },
+        };
+        let mut copies = self.shared.copies();
+        let copy = copies.pins.of(stream);
+        let unwritten = copy.id.is_some() && copy.written.is_none();
+        if unwritten || copy.changed.is_some_and(|changed| changed >= asked) {
+            return; // this proxy knows better
+        }
+        copy.looked = Some(Instant::now());
+        let known = said.and_then(|id| memory.current_id(&id));
+        match &known {
+            Some(id) => memory.pin(stream, id),
+            None => {
+                if let Some(pinned) = memory.pinned(stream) {
+                    memory.unpin(stream, &pinned.id);
+                }
+            }
+        }
+        if copy.id != known {
+            // How old it is nobody knows: it is renewed when the stream is served.
+            let long_ago = asked.checked_sub(RENEW).unwrap_or(asked);
+            copy.written = known.is_some().then_some(long_ago);
+            copy.id = known;
+        }
+    }
+}
+
+impl Balancer for Redis {
+    /// Redis first: what only this proxy knows would be no shared origin. A heartbeat of one that is
+    /// known counts here also while Redis is away.
+    fn register(&self, origin: Origin) -> Result<(), Unavailable> {
+        let (memory, id) = (&self.shared.memory, origin.id());
+        let value = Server::encode(&origin, SystemTime::now());
+        let replaced = memory.replaces(&origin);
+        let command =
+            picture::register(&origin, &value, self.shared.ttl, "new", replaced.as_deref());
+        match self.link.ask(vec![command]).as_deref() {
+            Ok([Value::ServerError(error)]) => Err(refused(error)),
+            Ok(_) => memory.register(origin),
+            Err(_) => {
+                if memory.current_id(&id).as_deref() == Some(&*id) {
+                    memory.register(origin)?;
+                }
+                Err(away())
+            }
+        }
+    }
+
+    fn pinned(&self, stream: &StreamUrl) -> Option<Candidate> {
+        let asked = Instant::now();
+        if self.link.is_up() && self.shared.copies().pins.of(stream).is_old(asked) {
+            let mut get = cmd("GET");
+            get.arg(keys::pin(stream));
+            if let Some(value) = self.link.ask(vec![get]).ok().and_then(|mut one| one.pop()) {
+                self.take_pin(stream, asked, value);
+            }
+        }
+        self.shared.memory.pinned(stream)
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        self.shared.memory.candidates()
+    }
+
+    fn pin(&self, stream: &StreamUrl, id: &str) {
+        let now = Instant::now();
+        {
+            let mut copies = self.shared.copies();
+            let copy = copies.pins.of(stream);
+            let same = copy.id.as_deref() == Some(id);
+            if same && within(copy.written, RENEW, now) {
+                // Most requests: two short locks one after the other, none for long.
+                drop(copies);
+                return self.shared.memory.pin(stream, id);
+            }
+            if !same {
+                copy.id = Some(id.into());
+                (copy.changed, copy.looked) = (Some(now), Some(now));
+            }
+            copy.written = Some(now);
+            self.shared.memory.pin(stream, id);
+        }
+        let (names, life) = ([keys::pin(stream)], PIN_SECONDS.to_string());
+        let command = eval(keys::PIN, &names, &[&keys::server(id), &life]);
+        if !self.link.tell(vec![command]) {
+            self.shared.copies().pins.of(stream).written = None;
+        }
+    }
+
+    fn unpin(&self, stream: &StreamUrl, id: &str) {
+        {
+            let mut copies = self.shared.copies();
+            self.shared.memory.unpin(stream, id);
+            let copy = copies.pins.of(stream);
+            if copy.id.as_deref() == Some(id) {
+                let now = Some(Instant::now());
+                (copy.id, copy.written) = (None, None);
+                (copy.changed, copy.looked) = (now, now);
+            }
+        }
+        let names = [keys::pin(stream)];
+        self.link
+            .tell(vec![eval(keys::UNPIN, &names, &[keys::server(id)])]);
+    }
+
+    fn suspect(&self, id: &str) {
+        self.shared.memory.suspect(id);
+        let origins = self.shared.memory.snapshot();
+        if let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == id) {
+            let mut set = cmd("SET");
+            // Another text each time, so that a new suspicion differs from the last.
+            set.arg(keys::suspect(origin)).arg(fastrand::u64(..));
+            set.arg("PX").arg(SUSPECT_MS);
+            self.link.tell(vec![set]);
+        }
+    }
+
+    fn drain(&self, id: &str, draining: bool) -> Result<bool, Unavailable> {
+        let origins = self.shared.memory.snapshot();
+        let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == id) else {
+            return Ok(false);
+        };
+        let key = keys::drain(origin);
+        let mut command = cmd(if draining { "SET" } else { "DEL" });
+        command.arg(key);
+        if draining {
+            command.arg("1").arg("EX").arg(DRAIN_SECONDS);
+        }
+        match self.link.ask(vec![command]).as_deref() {
+            Ok([Value::ServerError(error)]) => Err(refused(error)),
+            Ok(_) => self.shared.memory.drain(id, draining),
+            Err(_) => Err(away()),
+        }
+    }
+
+    fn origins(&self) -> Vec<OriginView> {
+        self.shared.memory.origins()
+    }
+
+    fn pinned_streams(&self) -> usize {
+        self.shared.memory.pinned_streams()
+    }
+
+    fn foreign_session(&self, id: &str) -> Option<StreamUrl> {
+        self.stream_of(id)
+    }
+
+    fn playlist_served(&self, stream: &StreamUrl, host: Option<&str>, path: &str) {
+        self.write_session(stream, host, path);
+    }
+
+    fn other_proxies(&self) -> Vec<Told> {
+        let mut list = cmd("ZREVRANGE");
+        list.arg(keys::PROXIES).arg(0).arg(MOST_PROXIES);
+        let one = |answer: Result<Vec<Value>, _>| answer.ok().and_then(|mut values| values.pop());
+        let names = array(one(self.link.ask(vec![list]))).into_iter();
+        let names: Vec<String> = names
+            .take(MOST_PROXIES)
+            .filter_map(|name| Some(keys::proxy(&String::from_utf8(text(name)?).ok()?)))
+            .collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let mut get = cmd("MGET");
+        get.arg(&names);
+        let values = array(one(self.link.ask(vec![get]))).into_iter();
+        let read = |(key, value): (String, Value)| {
+            let told = serde_json::from_slice(&text(value)?);
+            told.map_err(|error| self.shared.skip(&key, &error.to_string()))
+                .ok()
+        };
+        names.into_iter().zip(values).filter_map(read).collect()
+    }
+}
+
+/// The id in a pin's value.
+fn server_id(value: Value) -> Result<String, String> {
+    if let Value::ServerError(error) = &value {
+        return Err(error.details().unwrap_or(error.code()).to_owned());
+    }
+    let key = text(value).and_then(|key| String::from_utf8(key).ok());
+    key.as_deref()
+        .and_then(|key| key.strip_prefix(keys::SERVER))
+        .map(str::to_owned)
+        .ok_or_else(|| "it is no server's key".to_owned())
+}
+
+fn away() -> Unavailable {
+    Unavailable(
+        "Redis, which all proxies share, is away: nothing new can be stored until it is back."
+            .to_owned(),
+    )
+}
+
+fn refused(error: &::redis::ServerError) -> Unavailable {
+    let details = error.details().unwrap_or_default();
+    Unavailable(format!("Redis refused it: {} {details}", error.code()))
+}
