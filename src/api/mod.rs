@@ -1,0 +1,8 @@
+//! The System API: for origins, which register, and for operators, who look and drain.
+
+mod guard;
+mod operators;
+mod views;
+
+pub use guard::Guard;
+pub use operators::{Facts, Operators};

@@ -1,0 +1,363 @@
+//! The System API: heartbeats of origins, and what operators see and do.
+
+use super::guard::{Guard, REGISTER, Refused};
+use super::views;
+use crate::balancer::origin::OriginState;
+use crate::balancer::told::Told;
+use crate::balancer::{Balancer, heartbeat};
+use crate::door::Door;
+use crate::door::head::{Head, Refusal};
+use crate::http::exchange::{Exchange, ResponseHead};
+use crate::http::files::{FileRequest, Files};
+use crate::http::server::{Server, Service};
+use crate::http::{send_file, versions};
+use crate::metrics::{self, Metrics, Now};
+use crate::stream::share::Sharing;
+use crate::stream::viewers::Viewers;
+use log::{error, info, warn};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Largest body that is read, in bytes.
+const MAX_BODY: u64 = 64 * 1024;
+/// A refused heartbeat of one address is warned of once in this time: SRS ignores the answer, and sends
+/// another every few seconds.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Addresses that are remembered for that.
+const MOST_WARNED: usize = 1024;
+
+/// The System API's handlers and what they share.
+pub struct Operators {
+    pub guard: Guard,
+    pub balancer: Arc<dyn Balancer>,
+    pub viewers: Arc<Viewers>,
+    pub sharing: Arc<Sharing>,
+    /// The console.
+    pub files: Files,
+    pub facts: Facts,
+    pub warned: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+/// What the API tells of the stream server.
+pub struct Facts {
+    pub players_port: u16,
+    /// What this proxy tells of itself.
+    pub told: Box<dyn Fn() -> Told + Send + Sync>,
+    pub players: Arc<Door>,
+    pub server: Arc<Server>,
+    /// Live streams that may run at once.
+    pub max_streams: usize,
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    Versions,
+    Register,
+    Origins,
+    Drain(&'a str, bool),
+    Streams,
+    Metrics,
+    Health,
+    Console,
+    Nothing,
+}
+
+fn route(path: &str) -> Route<'_> {
+    match path {
+        "/api/v1/versions" => Route::Versions,
+        REGISTER => Route::Register,
+        "/api/v1/origins" | "/api/v1/origins/" => Route::Origins,
+        "/api/v1/streams" | "/api/v1/streams/" => Route::Streams,
+        "/metrics" => Route::Metrics,
+        "/healthz" => Route::Health,
+        "/" => Route::Console,
+        _ => {
+            let token = path
+                .strip_prefix(REGISTER)
+                .and_then(|rest| rest.strip_prefix('/'));
+            if token.is_some_and(|token| !token.contains('/')) {
+                return Route::Register;
+            }
+            let origin = path.strip_prefix("/api/v1/origins/");
+            match origin.and_then(|rest| rest.rsplit_once('/')) {
+                Some((id, "drain")) if !id.is_empty() => Route::Drain(id, true),
+                Some((id, "undrain")) if !id.is_empty() => Route::Drain(id, false),
+                _ => Route::Nothing,
+            }
+        }
+    }
+}
+
+impl Route<'_> {
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Register | Self::Drain(..) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// In a word, for the metrics.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Register => "heartbeat",
+            _ => "api",
+        }
+    }
+
+    fn takes(self, method: &str) -> bool {
+        self.methods().split(", ").any(|one| one == method)
+    }
+}
+
+impl Service for Operators {
+    fn is_long(&self, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn methods(&self, target: &str) -> &'static str {
+        route(target.split('?').next().unwrap_or_default()).methods()
+    }
+
+    fn admit_body(&self, head: &Head) -> Result<(), Refusal> {
+        let route = route(head.path());
+        if route == Route::Nothing || route.takes(&head.method) {
+            if head.body <= MAX_BODY {
+                return Ok(());
+            }
+            return Err(Refusal {
+                status: 413,
+                message: "The body is larger than 64 KiB.",
+            });
+        }
+        Err(Refusal {
+            status: 405,
+            message: "This path takes another method.",
+        })
+    }
+
+    fn handle(&self, mut exchange: Exchange) {
+        let path = exchange.head.path().to_owned();
+        let route = route(&path);
+        exchange.record.kind = route.kind();
+        if let Err(refused) = self.guard.check(&exchange) {
+            if route == Route::Register {
+                self.warn(exchange.peer().ip(), refused.message);
+            }
+            return refuse(exchange, refused);
+        }
+        if !route.takes(&exchange.head.method) && route != Route::Nothing {
+            let head = ResponseHead::new(405).with("Allow", route.methods());
+            return exchange.problem_with(head, &format!("Use {} here.", route.methods()));
+        }
+        match route {
+            Route::Versions => versions(exchange),
+            Route::Register => self.register(exchange),
+            Route::Origins => {
+                let origins = self.balancer.origins();
+                data(exchange, views::origins(&origins, &self.proxies()));
+            }
+            Route::Streams => {
+                let origins = self.balancer.origins().len();
+                let mut view = views::streams(&self.proxies(), self.sharing.snapshot(), origins);
+                view["players_port"] = self.facts.players_port.into();
+                view["totals"]["requests"] = self.facts.players.requests().into();
+                data(exchange, view);
+            }
+            Route::Drain(id, draining) => self.drain(exchange, id, draining),
+            Route::Metrics => self.metrics(exchange),
+            Route::Health => self.health(exchange),
+            Route::Console => {
+                let request = FileRequest {
+                    method_is_head: exchange.is_head(),
+                    ..FileRequest::default()
+                };
+                let page = self.files.answer("/console.html", &request);
+                send_file(exchange, page);
+            }
+            Route::Nothing => {
+                exchange.record.note = Some("no such path".to_owned());
+                exchange.problem(404, "There is no such path in this API.");
+            }
+        }
+    }
+}
+
+fn refuse(exchange: Exchange, refused: Refused) {
+    let mut head = ResponseHead::new(refused.status);
+    if refused.status == 401 {
+        head = head.with("WWW-Authenticate", "Bearer");
+    }
+    exchange.problem_with(head, refused.message);
+}
+
+fn data(exchange: Exchange, data: Value) {
+    ok(
+        exchange,
+        &json!({"code": 0, "pid": std::process::id().to_string(), "data": data}),
+    );
+}
+
+fn ok(exchange: Exchange, body: &Value) {
+    let head = ResponseHead::new(200)
+        .with("Content-Type", "application/json")
+        .with("Cache-Control", "no-store");
+    exchange.answer(head, format!("{body}\n").as_bytes());
+}
+
+impl Operators {
+    /// All proxies that share one picture, this one first.
+    fn proxies(&self) -> Vec<Told> {
+        let own = (self.facts.told)();
+        let mut others = self.balancer.other_proxies();
+        others.retain(|other| other.proxy != own.proxy);
+        others.sort_by(|a, b| a.proxy.cmp(&b.proxy));
+        others.insert(0, own);
+        others
+    }
+
+    fn register(&self, exchange: Exchange) {
+        let peer = exchange.peer().ip();
+        let origin = match heartbeat::parse(&exchange.body) {
+            Ok(origin) => origin,
+            Err(bad) => {
+                self.warn(
+                    peer,
+                    &format!("{bad}; is `ports on` set in SRS's heartbeat section?"),
+                );
+                return exchange.problem(400, &bad.to_string());
+            }
+        };
+        match self.balancer.register(origin) {
+            Ok(()) => ok(
+                exchange,
+                &json!({"code": 0, "pid": std::process::id().to_string()}),
+            ),
+            Err(unavailable) => {
+                self.warn(peer, &unavailable.to_string());
+                let head = ResponseHead::new(503).with("Retry-After", "5");
+                exchange.problem_with(head, &unavailable.to_string());
+            }
+        }
+    }
+
+    fn drain(&self, mut exchange: Exchange, id: &str, draining: bool) {
+        let id = percent_decode_str(id).decode_utf8_lossy();
+        match self.balancer.drain(&id, draining) {
+            Ok(true) => {
+                info!(
+                    "origin {id} is {}",
+                    if draining { "draining" } else { "taken back" }
+                );
+                exchange.record.origin = Some(id.into_owned());
+                ok(
+                    exchange,
+                    &json!({"code": 0, "pid": std::process::id().to_string()}),
+                );
+            }
+            Ok(false) => exchange.problem(404, "No origin has this id; see /api/v1/origins."),
+            Err(unavailable) => {
+                let head = ResponseHead::new(503).with("Retry-After", "5");
+                exchange.problem_with(head, &unavailable.to_string());
+            }
+        }
+    }
+
+    fn health(&self, exchange: Exchange) {
+        let players = &self.facts.players;
+        if players.is_closing() {
+            return exchange.problem(503, "The proxy is ending: it takes no new players.");
+        }
+        if players.is_full() {
+            let message = "All connections are in use: new players have to wait.";
+            return exchange.problem(503, message);
+        }
+        let origins = self.balancer.origins();
+        let alive = origins
+            .iter()
+            .filter(|it| it.state != OriginState::Stale)
+            .count();
+        if alive > 0 {
+            return ok(exchange, &json!({"code": 0, "alive_origins": alive}));
+        }
+        let why = if origins.is_empty() {
+            "No origin has registered."
+        } else {
+            "No origin has sent a heartbeat within its TTL."
+        };
+        exchange.problem(503, why);
+    }
+
+    fn metrics(&self, exchange: Exchange) {
+        let now = Now {
+            origins: &self.balancer.origins(),
+            streams: &self.viewers.streams(),
+            sent_bytes: self.viewers.totals().bytes,
+            live_streams: self.facts.server.streams(),
+            max_live_streams: self.facts.max_streams,
+            connections: self.facts.players.clients().len(),
+            shared: self.sharing.snapshot(),
+        };
+        match self.facts.metrics.render(&now) {
+            Ok(text) => {
+                let head = ResponseHead::new(200)
+                    .with("Content-Type", metrics::CONTENT_TYPE)
+                    .with("Cache-Control", "no-store");
+                exchange.answer(head, text.as_bytes());
+            }
+            Err(error) => {
+                error!("writing the metrics: {error}");
+                exchange.problem(500, "The metrics cannot be written now; the log says why.");
+            }
+        }
+    }
+
+    fn warn(&self, peer: IpAddr, why: &str) {
+        let now = Instant::now();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() >= MOST_WARNED {
+            warned.retain(|_, at| now.saturating_duration_since(*at) < WARN_EVERY);
+            if warned.len() >= MOST_WARNED {
+                return;
+            }
+        }
+        let quiet = warned
+            .get(&peer)
+            .is_some_and(|at| now.saturating_duration_since(*at) < WARN_EVERY);
+        if !quiet {
+            warned.insert(peer, now);
+            drop(warned);
+            warn!("a heartbeat from {peer} is refused: {why}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes() {
+        for (path, expected) in [
+            ("/api/v1/srs/register", Route::Register),
+            ("/api/v1/srs/register/TOKEN", Route::Register),
+            ("/api/v1/srs/register/a/b", Route::Nothing),
+            ("/api/v1/srs/registered", Route::Nothing),
+            ("/api/v1/origins", Route::Origins),
+            ("/api/v1/origins/a-b-c/drain", Route::Drain("a-b-c", true)),
+            ("/api/v1/origins/a/b/undrain", Route::Drain("a/b", false)),
+            ("/api/v1/origins//drain", Route::Nothing),
+            ("/api/v1/streams", Route::Streams),
+            ("/metrics", Route::Metrics),
+            ("/metrics/", Route::Nothing),
+            ("/", Route::Console),
+            ("/console.html", Route::Nothing),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What operators see, as JSON: one picture of all proxies.
+
+use crate::balancer::OriginView;
+use crate::balancer::told::{Told, ToldStream};
+use crate::stream::share::counters::Snapshot;
+use crate::stream::viewers::Viewers;
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// Bits per second as the kb/s that SRS's own API has.
+fn kbps(bits_per_second: u64) -> u64 {
+    bits_per_second / 1000
+}
+
+fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// `GET /api/v1/origins`: address, age of the heartbeat, state, streams and viewers of each, and which
+/// proxies serve from it.
+pub fn origins(origins: &[OriginView], proxies: &[Told]) -> Value {
+    let port = |address: Option<std::net::SocketAddr>| address.map(|address| address.port());
+    let view = |view: &OriginView| {
+        let origin = &view.origin;
+        let own = |told: &Told| -> Vec<ToldStream> {
+            let streams = told.streams.iter();
+            let own = streams.filter(|stream| *stream.origin == *view.id);
+            own.cloned().collect()
+        };
+        let mut urls: BTreeMap<String, usize> = BTreeMap::new();
+        let mut shares = Vec::new();
+        for told in proxies {
+            let own = own(told);
+            if own.is_empty() {
+                continue;
+            }
+            let viewers: usize = own.iter().map(|stream| stream.viewers).sum();
+            shares.push(json!({"proxy": told.proxy, "streams": own.len(), "viewers": viewers}));
+            for stream in own {
+                *urls.entry(stream.url).or_default() += stream.viewers;
+            }
+        }
+        let rtmp = origin
+            .endpoints
+            .rtmp
+            .iter()
+            .find_map(|it| crate::balancer::heartbeat::port(it));
+        json!({
+            "id": &*view.id,
+            "device_id": origin.device_id,
+            "ip": origin.ip,
+            "address": origin.http_address().map(|address| address.to_string()),
+            "http": port(origin.http_address()),
+            "api": port(origin.api_address()),
+            "rtmp": rtmp,
+            "state": view.state,
+            "heartbeat_age_ms": u64::try_from(view.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
+            "streams": urls.len(),
+            "viewers": urls.values().sum::<usize>(),
+            "pinned": view.streams,
+            "proxies": shares,
+        })
+    };
+    json!({"origins": origins.iter().map(view).collect::<Vec<_>>()})
+}
+
+/// `GET /api/v1/streams`: the streams that are being watched, through which proxies, and all together.
+/// The first of `proxies` is the one that is asked; `shared` is its own.
+pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
+    let mut streams: BTreeMap<&str, Vec<(&Told, &ToldStream)>> = BTreeMap::new();
+    for told in proxies {
+        for stream in &told.streams {
+            streams.entry(&stream.url).or_default().push((told, stream));
+        }
+    }
+    let viewers =
+        |shares: &[(&Told, &ToldStream)]| shares.iter().map(|(_, it)| it.viewers).sum::<usize>();
+    let mut streams: Vec<_> = streams.into_iter().collect();
+    streams.sort_by_key(|(_, shares)| Reverse(viewers(shares)));
+    let view = |(url, shares): &(&str, Vec<(&Told, &ToldStream)>)| {
+        // Proxies may differ on the origin for a moment: most viewers tell.
+        let main = shares.iter().max_by_key(|(_, it)| it.viewers);
+        let sum = |of: fn(&ToldStream) -> u64| shares.iter().map(|(_, it)| of(it)).sum::<u64>();
+        let share = |(told, it): &(&Told, &ToldStream)| {
+            json!({
+                "proxy": told.proxy,
+                "origin": it.origin,
+                "viewers": it.viewers,
+                "bytes": it.bytes,
+                "kbps": kbps(it.bits_per_second),
+            })
+        };
+        json!({
+            "url": url,
+            "origin": main.map(|(_, it)| &it.origin),
+            "origin_address": main.map(|(_, it)| &it.origin_address),
+            "viewers": viewers(shares),
+            "bytes": sum(|it| it.bytes),
+            "kbps": kbps(sum(|it| it.bits_per_second)),
+            "since": shares.iter().map(|(_, it)| it.since()).min().map(time),
+            "proxies": shares.iter().map(share).collect::<Vec<_>>(),
+        })
+    };
+    let proxy = |told: &Told| {
+        json!({
+            "proxy": told.proxy,
+            "players": told.players,
+            "streams": told.streams.len(),
+            "viewers": told.streams.iter().map(|it| it.viewers).sum::<usize>(),
+            "bytes": told.bytes,
+            "kbps": kbps(told.bits_per_second),
+        })
+    };
+    json!({
+        "streams": streams.iter().map(view).collect::<Vec<_>>(),
+        "proxies": proxies.iter().map(proxy).collect::<Vec<_>>(),
+        "totals": {
+            "origins": origins,
+            "streams": streams.len(),
+            "viewers": streams.iter().map(|(_, shares)| viewers(shares)).sum::<usize>(),
+            "bytes": proxies.iter().map(|told| told.bytes).sum::<u64>(),
+            "kbps": kbps(proxies.iter().map(|told| told.bits_per_second).sum()),
+            "hls_cache": {
+                "hits": shared.hits,
+                "shares": shared.shares,
+                "fetches": shared.fetches,
+                "saved": shared.saved,
+                "bytes": shared.bytes,
+            },
+            "history": {
+                "step_ms": u64::try_from(Viewers::step().as_millis()).unwrap_or(u64::MAX),
+                "kbps": history(proxies),
+            },
+        },
+    })
+}
+
+/// The rates of all proxies together, the newest last: they look at different moments of a step.
+fn history(proxies: &[Told]) -> Vec<u64> {
+    let longest = proxies.iter().map(|told| told.history.len()).max();
+    let mut sums = vec![0_u64; longest.unwrap_or(0)];
+    for told in proxies {
+        for (sum, rate) in sums.iter_mut().rev().zip(told.history.iter().rev()) {
+            *sum = sum.saturating_add(*rate);
+        }
+    }
+    sums.into_iter().map(kbps).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(proxy: &str, streams: &[(&str, &str, usize)], history: &[u64]) -> Told {
+        let stream = |(url, origin, viewers): &(&str, &str, usize)| ToldStream {
+            url: (*url).to_owned(),
+            origin: (*origin).to_owned(),
+            origin_address: format!("{origin}:80"),
+            viewers: *viewers,
+            bytes: 100,
+            bits_per_second: 8000,
+            since: 1_700_000_000 + *viewers as u64,
+        };
+        Told {
+            proxy: proxy.to_owned(),
+            players: "127.0.0.1:1".to_owned(),
+            streams: streams.iter().map(stream).collect(),
+            bytes: 1000,
+            bits_per_second: 16_000,
+            history: history.to_vec(),
+        }
+    }
+
+    #[test]
+    fn one_picture_of_all_proxies() {
+        let proxies = [
+            told("p1", &[("v/a", "o1", 1), ("v/b", "o2", 5)], &[1000, 2000]),
+            told("p2", &[("v/a", "o2", 3)], &[4000]),
+        ];
+        let view = streams(&proxies, Snapshot::default(), 2);
+        let a = &view["streams"][1];
+        assert_eq!(a["url"], "v/a");
+        assert_eq!((&a["viewers"], &a["origin"]), (&json!(4), &json!("o2")));
+        assert_eq!((&a["bytes"], &a["kbps"]), (&json!(200), &json!(16)));
+        assert_eq!(a["since"], "2023-11-14T22:13:21Z");
+        assert_eq!(a["proxies"][0]["proxy"], "p1");
+        assert_eq!(a["proxies"][1]["viewers"], 3);
+        assert_eq!(view["proxies"][0]["viewers"], 6);
+        assert_eq!(view["totals"]["viewers"], 9);
+        assert_eq!(view["totals"]["bytes"], 2000);
+        assert_eq!(view["totals"]["history"]["kbps"], json!([1, 6]));
+    }
+}

@@ -1,0 +1,366 @@
+use super::*;
+
+pub(super) const ID: &str = "dHMuZXhhbXBsZS5jb20vbGl2ZS9h";
+const HOST: &str = "ts.example.com:18080";
+
+/// What SRS 7 answers a player's first request with.
+const MASTER: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/second.m3u8?hls_ctx=i2o25565\n";
+
+/// What SRS 7 answers the second with.
+const MEDIA: &str = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:1093\n#EXT-X-TARGETDURATION:2\n\
+    #EXTINF:2.000, no desc\nsecond-1093.ts?hls_ctx=i2o25565\n\
+    #EXTINF:2.000, no desc\nsecond-1094.ts?hls_ctx=i2o25565\n";
+
+pub(super) fn rewritten(body: impl AsRef<[u8]>) -> Vec<u8> {
+    rewrite(body.as_ref(), Some(HOST), ID).expect("within the bound")
+}
+
+pub(super) fn text(body: impl AsRef<[u8]>) -> String {
+    String::from_utf8_lossy(&rewritten(body)).into_owned()
+}
+
+/// `@` stands for the id in the tables below.
+pub(super) fn with_id(expected: &str) -> String {
+    expected.replace('@', &format!("spbhid={ID}"))
+}
+
+#[test]
+fn srs_playlists() {
+    assert_eq!(
+        text(MASTER),
+        MASTER.replace("i2o25565", &with_id("i2o25565&@"))
+    );
+    assert_eq!(
+        text(MEDIA),
+        MEDIA.replace("i2o25565", &with_id("i2o25565&@"))
+    );
+    let fmp4 = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-MAP:URI=\"init.mp4\"\n\
+        #EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"live/livestream-5.key\",IV=0x1\n#EXTINF:2.0,\nlivestream-5.m4s\n";
+    assert_eq!(
+        text(fmp4),
+        fmp4.replace("init.mp4", &with_id("init.mp4?@"))
+            .replace("5.key", &with_id("5.key?@"))
+            .replace("5.m4s", &with_id("5.m4s?@"))
+    );
+}
+
+#[test]
+fn uris_of_this_proxy() {
+    let rows = [
+        ("a.ts", "a.ts?@"),
+        ("../x/a.ts", "../x/a.ts?@"),
+        ("/live/a.ts", "/live/a.ts?@"),
+        ("a.ts?x=1", "a.ts?x=1&@"),
+        ("a.ts?x=%2f+&y", "a.ts?x=%2f+&y&@"),
+        ("a.ts?x=1&", "a.ts?x=1&&@"),
+        ("a.ts?", "a.ts?@"),
+        ("?x", "?x&@"),
+        ("?", "?@"),
+        ("a.ts#t=1", "a.ts?@#t=1"),
+        ("a.ts?x#?y&spbhid=z", "a.ts?x&@#?y&spbhid=z"),
+        ("a.ts?spbhid=old", "a.ts?@"),
+        ("a.ts?spbhid", "a.ts?@"),
+        ("a.ts?spbhid=1&x=1&spbhid=2&&y", "a.ts?x=1&&y&@"),
+        (
+            "a.ts?xspbhid=1&spbhidx=2&Spbhid=3",
+            "a.ts?xspbhid=1&spbhidx=2&Spbhid=3&@",
+        ),
+        ("a.ts?@", "a.ts?@"),
+        ("{$base}/a.ts?{$q}", "{$base}/a.ts?{$q}&@"),
+        ("12:30.ts", "12:30.ts?@"),
+        ("live/12:30.ts", "live/12:30.ts?@"),
+        ("a b.ts", "a b.ts?@"),
+        (
+            "http://ts.example.com:18080/a.ts",
+            "http://ts.example.com:18080/a.ts?@",
+        ),
+        (
+            "HTTP://TS.Example.com.:18080/a.ts",
+            "HTTP://TS.Example.com.:18080/a.ts?@",
+        ),
+        (
+            "https://ts.example.com:18080/a.ts",
+            "https://ts.example.com:18080/a.ts?@",
+        ),
+        (
+            "//ts.example.com:18080/a.ts",
+            "//ts.example.com:18080/a.ts?@",
+        ),
+        ("//ts.example.com:18080", "//ts.example.com:18080?@"),
+        ("//ts.example.com:18080?x", "//ts.example.com:18080?x&@"),
+    ]
+    .map(|(uri, expected)| (with_id(uri), with_id(expected)));
+    for (uri, expected) in rows {
+        assert_eq!(
+            text(format!("#EXTM3U\n{uri}\n")),
+            format!("#EXTM3U\n{expected}\n")
+        );
+        let tag = format!("#EXT-X-MAP:URI=\"{uri}\",BYTERANGE=\"1@0\"\n");
+        assert_eq!(
+            text(&tag),
+            format!("#EXT-X-MAP:URI=\"{expected}\",BYTERANGE=\"1@0\"\n")
+        );
+    }
+}
+
+#[test]
+fn uris_of_others() {
+    let rows = [
+        "http://other.com/a.ts",
+        "http://other.com:18080/a.ts",
+        "http://ts.example.com/a.ts",
+        "http://ts.example.com:1808/a.ts",
+        "http://ts.example.com:18080@other.com/a.ts",
+        "http://other.com\\@ts.example.com:18080/a.ts",
+        "http://other.com/http://ts.example.com:18080/a.ts",
+        "//other.com/a.ts",
+        "///a.ts",
+        "data:text/plain;base64,AAAA",
+        "skd://ts.example.com:18080/key",
+        "urn:uuid:0",
+        "http:a.ts",
+        "#fragment",
+    ];
+    for uri in rows {
+        for body in [
+            uri.to_owned(),
+            format!("#EXT-X-KEY:METHOD=X,URI=\"{uri}\"\r\n"),
+        ] {
+            assert_eq!(text(&body), body);
+        }
+    }
+}
+
+#[test]
+fn the_request_host_decides_which_absolute_uris_are_ours() {
+    let rows = [
+        (Some("h.com"), "http://h.com/a.ts", true),
+        (Some("h.com"), "http://h.com:80/a.ts", true),
+        (Some("h.com:80"), "http://h.com/a.ts", true),
+        (Some("h.com"), "https://h.com/a.ts", true),
+        (Some("h.com:443"), "https://h.com/a.ts", true),
+        (Some("h.com:80"), "https://h.com/a.ts", false),
+        (Some("h.com"), "http://h.com:443/a.ts", false),
+        (Some("h.com"), "//h.com/a.ts", true),
+        (Some("h.com"), "//h.com:443/a.ts", true),
+        (Some("h.com"), "//h.com:8080/a.ts", false),
+        (Some("h.com:8080"), "http://user:word@h.com:8080/a.ts", true),
+        (Some("H.com.:"), "http://h.com/a.ts", true),
+        (Some("[::1]:8080"), "http://[::1]:8080/a.ts", true),
+        (Some("[::1]"), "http://[::1]:80/a.ts", true),
+        (Some("[::1]:8080"), "http://[::1]/a.ts", false),
+        (Some("h.com"), "http:///a.ts", false),
+        (None, "http://h.com/a.ts", false),
+        (None, "a.ts", true),
+    ];
+    for (host, uri, ours) in rows {
+        let body = rewrite(uri.as_bytes(), host, ID).unwrap();
+        let expected = with_id(if ours { "?@" } else { "" });
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            format!("{uri}{expected}"),
+            "{host:?}"
+        );
+    }
+}
+
+#[test]
+fn attributes_called_uri_and_no_others() {
+    let rows = [
+        (
+            "#EXT-X-KEY:METHOD=AES-128,URI=\"k.key\",IV=0x1",
+            "#EXT-X-KEY:METHOD=AES-128,URI=\"k.key?@\",IV=0x1",
+        ),
+        (
+            "#EXT-X-MEDIA:TYPE=AUDIO,NAME=\"a,URI=b\",URI=\"a.m3u8\"",
+            "#EXT-X-MEDIA:TYPE=AUDIO,NAME=\"a,URI=b\",URI=\"a.m3u8?@\"",
+        ),
+        (
+            "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8\"",
+            "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8?@\"",
+        ),
+        (
+            "#EXT-X-PART:DURATION=0.3,URI=\"p.mp4\",INDEPENDENT=YES",
+            "#EXT-X-PART:DURATION=0.3,URI=\"p.mp4?@\",INDEPENDENT=YES",
+        ),
+        (
+            "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p.mp4\"",
+            "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p.mp4?@\"",
+        ),
+        (
+            "#EXT-X-RENDITION-REPORT:URI=\"../b.m3u8\",LAST-MSN=1",
+            "#EXT-X-RENDITION-REPORT:URI=\"../b.m3u8?@\",LAST-MSN=1",
+        ),
+        (
+            "#EXT-X-SESSION-KEY:METHOD=NONE,URI=\"k\"",
+            "#EXT-X-SESSION-KEY:METHOD=NONE,URI=\"k?@\"",
+        ),
+        (
+            "#EXT-X-SESSION-DATA:DATA-ID=\"x\",URI=\"d.json\"",
+            "#EXT-X-SESSION-DATA:DATA-ID=\"x\",URI=\"d.json?@\"",
+        ),
+        (
+            "#EXT-X-A:URI=\"a\",URI=\"b\"",
+            "#EXT-X-A:URI=\"a?@\",URI=\"b?@\"",
+        ),
+        (
+            "#EXT-X-A: URI = \" a \" , B=1",
+            "#EXT-X-A: URI = \" a?@ \" , B=1",
+        ),
+        ("#EXT-X-A:URI=a.ts,B=1", "#EXT-X-A:URI=a.ts?@,B=1"),
+        ("#EXT-X-A:B=1,URI=a.ts", "#EXT-X-A:B=1,URI=a.ts?@"),
+        ("#EXT-X-A:B,URI=\"a\"", "#EXT-X-A:B,URI=\"a?@\""),
+        (
+            "#EXT-X-A:B=\"x=1,URI=\",URI=\"a,b=c\"",
+            "#EXT-X-A:B=\"x=1,URI=\",URI=\"a,b=c?@\"",
+        ),
+        // Nothing of ours in these.
+        ("#EXT-X-KEY:METHOD=NONE,KEYFORMATURI=\"k\"", ""),
+        (
+            "#EXT-X-DATERANGE:ID=\"1\",X-URI=\"a\",X-ASSET-URI=\"b\",uri=\"c\"",
+            "",
+        ),
+        ("#EXT-X-A:NAME=\"URI=x,URI=y\"", ""),
+        ("#EXT-X-A:URI=\"\",B=1", ""),
+        ("#EXT-X-A:URI=", ""),
+        ("#EXT-X-A:URI=\"a.ts", ""),
+        ("#EXT-X-A:B=\"x,URI=\"a\"", ""),
+        ("#EXT-X-A", ""),
+        ("#EXT-X-ENDLIST", ""),
+        ("#EXTINF:2.0,URI=\"a.ts\"", ""),
+        ("#EXTINF:2.0,a.ts,URI=a.ts", ""),
+        ("#EXTM3U", ""),
+        ("#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z", ""),
+        ("# URI=\"a.ts\"", ""),
+        ("#a.ts", ""),
+        ("  #EXT-X-MAP:URI=\"a\"", ""),
+    ];
+    for (line, expected) in rows {
+        let expected = with_id(if expected.is_empty() { line } else { expected });
+        for end in ["", "\n", "\r\n"] {
+            assert_eq!(text(format!("{line}{end}")), format!("{expected}{end}"));
+        }
+    }
+}
+
+#[test]
+fn lines_keep_their_shape() {
+    let rows = [
+        (
+            "#EXTM3U\r\na.ts\r\nb.ts\nc.ts",
+            "#EXTM3U\r\na.ts?@\r\nb.ts?@\nc.ts?@",
+        ),
+        ("\u{feff}#EXTM3U\na.ts\n", "\u{feff}#EXTM3U\na.ts?@\n"),
+        (
+            "#EXTM3U\n\n \t\n\r\n  a.ts \t\r\n",
+            "#EXTM3U\n\n \t\n\r\n  a.ts?@ \t\r\n",
+        ),
+        ("", ""),
+        ("\u{feff}", "\u{feff}"),
+        ("a.ts", "a.ts?@"),
+        (
+            "#EXTINF:2,.ts is in the title\nhttp://my.ts.com/a.ts\n",
+            "#EXTINF:2,.ts is in the title\nhttp://my.ts.com/a.ts\n",
+        ),
+    ];
+    for (body, expected) in rows {
+        assert_eq!(text(body), with_id(expected));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_pass() {
+    let body = b"#EXTM3U\n#EXTINF:2,\xff\xfe,\n\xe4.ts?\xff=1\n#\xff\n";
+    let expected = [
+        b"#EXTM3U\n#EXTINF:2,\xff\xfe,\n\xe4.ts?\xff=1&spbhid=",
+        ID.as_bytes(),
+        b"\n#\xff\n",
+    ]
+    .concat();
+    assert_eq!(rewritten(body), expected);
+}
+
+#[test]
+fn an_id_cannot_break_out_of_its_parameter() {
+    let body = rewrite(b"#EXT-X-MAP:URI=\"a\"\n", None, "x\"\r\n&#%\u{e4}-._~").unwrap();
+    assert_eq!(
+        body,
+        b"#EXT-X-MAP:URI=\"a?spbhid=x%22%0D%0A%26%23%25%C3%A4-._~\"\n"
+    );
+}
+
+#[test]
+fn growth_is_bounded() {
+    let long_id = "x".repeat(1366);
+    for body in [
+        "a\n".repeat(1 << 19),
+        "#EXT-X-A:".to_owned() + &"URI=a,".repeat(170_000),
+    ] {
+        assert_eq!(rewrite(body.as_bytes(), None, &long_id), None);
+    }
+    let day = "#EXTM3U\n".to_owned() + &"#EXTINF:2.0,\nlivestream-12345.ts\n".repeat(30_000);
+    let rewritten = rewrite(day.as_bytes(), None, ID).expect("a long recording is fine");
+    assert_eq!(rewritten.len(), day.len() + 30_000 * with_id("?@").len());
+}
+
+#[test]
+fn what_is_a_playlist() {
+    let rows: [(&[u8], bool); 10] = [
+        (b"#EXTM3U", true),
+        (b"#EXTM3U\n", true),
+        (b"#EXTM3U\r\n#EXT", true),
+        (b"#EXTM3U x-tvg-url=\"x\"\n", true),
+        (b"\xef\xbb\xbf#EXTM3U\n", true),
+        (b"#EXTM3U8\n", false),
+        (b"#EXTM3", false),
+        (b"\n#EXTM3U\n", false),
+        (b"", false),
+        (b"<html>", false),
+    ];
+    for (body, expected) in rows {
+        assert_eq!(is_playlist(body), expected, "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn the_only_variant_of_a_master() {
+    let uri = b"/live/second.m3u8?hls_ctx=i2o25565";
+    assert!(is_master(MASTER.as_bytes()));
+    assert!(!is_master(MEDIA.as_bytes()));
+    assert_eq!(only_variant(MASTER.as_bytes()), Some(&uri[..]));
+    assert_eq!(
+        only_variant(MASTER.replace('\n', " \r\n\r\n").as_bytes()),
+        Some(&uri[..])
+    );
+    assert_eq!(only_variant(MASTER.trim_end().as_bytes()), Some(&uri[..]));
+    assert_eq!(only_variant(MEDIA.as_bytes()), None);
+    assert_eq!(
+        only_variant(format!("{MASTER}other.m3u8\n").as_bytes()),
+        None
+    );
+    assert_eq!(
+        only_variant(b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"),
+        None
+    );
+    assert_eq!(only_variant(b"#EXTM3U\n#EXTINF:2,\na.ts\n"), None);
+    assert_eq!(only_variant(b""), None);
+    let i_frames = "#EXTM3U\n#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8\"\n";
+    assert!(!is_master(i_frames.as_bytes()));
+    assert_eq!(
+        only_variant(MASTER.replace("#EXTM3U\n", i_frames).as_bytes()),
+        Some(&uri[..])
+    );
+}
+
+#[test]
+fn memory_is_bounded_within_a_line_too() {
+    let line = "#EXT-X-A:".to_owned() + &"URI=a,".repeat(170_000);
+    let id = "x".repeat(1366);
+    let mut rewriter = Rewriter {
+        out: Vec::new(),
+        host: None,
+        id: id.as_bytes(),
+    };
+    rewriter.tag(line.as_bytes());
+    assert!(rewriter.out.len() <= MAX_REWRITTEN + id.len() + line.len());
+}
