@@ -1,0 +1,241 @@
+//! Every setting of the proxy: its name, default, unit, check and help text, once.
+//!
+//! A setting has one name in two spellings: `--http-server` on the command line is `PROXY_HTTP_SERVER`
+//! in the environment and in `.env`. [`parse`] takes the first of flag, environment, `.env` in the
+//! working directory and default; an empty value in the environment or in `.env` counts as not set.
+//! Nothing else in this crate reads the environment.
+
+mod dotenv;
+mod error;
+mod listen;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod trusted;
+mod values;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgAction;
+use log::LevelFilter;
+
+pub use error::ConfigError;
+pub use listen::Listen;
+pub use sources::{parse, parse_from};
+pub use trusted::TrustedProxies;
+pub use values::LoadBalancerType;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// The proxy itself: no word on the command line.
+    Proxy(Config),
+    /// `demo`: the proxy and lab origins in one process.
+    Demo(Config),
+    /// `origin`: one lab origin.
+    Origin(OriginArgs),
+}
+
+/// The settings of the proxy, checked and ready to use.
+#[derive(clap::Args)]
+#[group(skip)]
+pub struct Config {
+    /// Listen address for players; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "18080", value_parser = Listen::parse)]
+    pub http_server: Listen,
+
+    /// Listen address for origins and operators; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "12025", value_parser = Listen::parse)]
+    pub system_api: Listen,
+
+    /// Directory of web pages to serve instead of the embedded ones; must exist
+    #[arg(long, value_name = "DIRECTORY", value_parser = values::directory)]
+    pub static_files: Option<PathBuf>,
+
+    /// Where origins and pins are kept: memory, or redis to share them among proxies
+    #[arg(long, value_name = "TYPE", default_value = "memory", value_parser = LoadBalancerType::parse)]
+    pub load_balancer_type: LoadBalancerType,
+
+    /// The Redis that several proxies share.
+    #[command(flatten)]
+    pub redis: RedisSettings,
+
+    #[command(flatten)]
+    default_backend_settings: DefaultBackendSettings,
+
+    /// The origin to register at start and to keep alive, if one is wanted.
+    #[arg(skip)]
+    pub default_backend: Option<DefaultBackend>,
+
+    /// An origin without a heartbeat for this long is not picked while another is alive
+    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = values::timeout)]
+    pub origin_server_ttl: Duration,
+
+    /// Longest time for connecting to an origin
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::timeout)]
+    pub connect_timeout: Duration,
+
+    /// Longest wait for an origin's response head
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::timeout)]
+    pub response_timeout: Duration,
+
+    /// A stream ends when its origin gives, or its player takes, no byte for this long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::timeout)]
+    pub stall_timeout: Duration,
+
+    /// A client connection without a request is closed after this long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::timeout)]
+    pub idle_timeout: Duration,
+
+    /// Most live streams at once; further players get 503 with Retry-After (1 to 1000000)
+    #[arg(long, value_name = "NUMBER", default_value = "4000", value_parser = values::streams)]
+    pub max_streams: usize,
+
+    /// How long a player is held for a publisher before its 404; 0s is not at all
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::wait)]
+    pub stream_wait: Duration,
+
+    /// Peers whose X-Forwarded-* headers are believed: addresses and CIDRs with commas between, or none
+    #[arg(long, value_name = "LIST", default_value = "127.0.0.0/8,::1/128", value_parser = TrustedProxies::parse)]
+    pub trusted_proxies: TrustedProxies,
+
+    /// After SIGTERM or SIGINT what runs may end for this long; the rest is cut and the exit code is 0
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = values::timeout)]
+    pub grace_quit_timeout: Duration,
+
+    /// After a signal the process ends after this long whatever happens, with exit code 1
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::timeout)]
+    pub force_quit_timeout: Duration,
+
+    /// When set, System API calls need it; ps shows flags, so rather set it in the environment
+    #[arg(long, value_name = "TOKEN", value_parser = values::token)]
+    pub system_api_token: Option<String>,
+
+    /// What is logged to stderr: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = values::log_level)]
+    pub log_level: LevelFilter,
+
+    /// Memory for shared HLS segments and playlists, in bytes or as 512KiB, 64MiB, 1GiB; 0 turns it off
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
+    pub hls_cache: u64,
+}
+
+impl Config {
+    /// Puts together what takes more than one setting.
+    fn finish(mut self) -> Self {
+        let backend = &self.default_backend_settings;
+        self.default_backend = backend.enabled.then_some(DefaultBackend {
+            ip: backend.ip,
+            http: backend.http,
+            api: backend.api,
+            rtmp: backend.rtmp,
+        });
+        // An empty flag is the way to say "none" over a value in the environment.
+        self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
+        self.redis.password = self.redis.password.filter(|password| !password.is_empty());
+        self
+    }
+}
+
+/// Says where the proxy listens and leaves the rest out: among it is a token.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("http_server", &self.http_server)
+            .field("system_api", &self.system_api)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The Redis that several proxies share. Used when the balancer type is `redis`.
+#[derive(Clone, clap::Args)]
+#[group(skip)]
+pub struct RedisSettings {
+    /// Name or address of the Redis server
+    #[arg(id = "redis_host", long = "redis-host", value_name = "HOST", default_value = "127.0.0.1", value_parser = values::host)]
+    pub host: String,
+
+    /// Port of the Redis server
+    #[arg(id = "redis_port", long = "redis-port", value_name = "PORT", default_value = "6379", value_parser = values::port)]
+    pub port: u16,
+
+    /// Password of the Redis server; ps shows flags, so rather set it in the environment
+    #[arg(id = "redis_password", long = "redis-password", value_name = "PASSWORD", value_parser = values::password)]
+    pub password: Option<String>,
+
+    /// Number of the database in Redis
+    #[arg(id = "redis_db", long = "redis-db", value_name = "NUMBER", default_value = "0", value_parser = values::database)]
+    pub db: i64,
+}
+
+/// Leaves the password out.
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("db", &self.db)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An origin that the proxy itself registers at start and keeps alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultBackend {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Port of its HTTP streams.
+    pub http: u16,
+    /// Port of its HTTP API.
+    pub api: u16,
+    /// Port of its RTMP service.
+    pub rtmp: u16,
+}
+
+#[derive(clap::Args)]
+#[group(skip)]
+struct DefaultBackendSettings {
+    /// on: register one origin at start and keep it alive without heartbeats
+    #[arg(id = "default_backend_enabled", long = "default-backend-enabled", value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = values::on_off)]
+    enabled: bool,
+
+    /// Address of that origin
+    #[arg(id = "default_backend_ip", long = "default-backend-ip", value_name = "IP", default_value = "127.0.0.1", value_parser = values::ip)]
+    ip: IpAddr,
+
+    /// Port of its HTTP streams
+    #[arg(id = "default_backend_http", long = "default-backend-http", value_name = "PORT", default_value = "8080", value_parser = values::port)]
+    http: u16,
+
+    /// Port of its HTTP API
+    #[arg(id = "default_backend_api", long = "default-backend-api", value_name = "PORT", default_value = "1985", value_parser = values::port)]
+    api: u16,
+
+    /// Port of its RTMP service
+    #[arg(id = "default_backend_rtmp", long = "default-backend-rtmp", value_name = "PORT", default_value = "1935", value_parser = values::port)]
+    rtmp: u16,
+}
+
+/// The flags of `origin`. They have no names in the environment: it is a tool for trying things out.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[group(skip)]
+pub struct OriginArgs {
+    /// Name of a stream to publish, served as /live/NAME.flv, .ts and .m3u8; may be given several times
+    #[arg(id = "stream", long = "stream", value_name = "NAME", default_value = "demo", action = ArgAction::Append, value_parser = values::plain_name)]
+    pub streams: Vec<String>,
+
+    /// Listen address; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", default_value = "8080", value_parser = Listen::parse)]
+    pub listen: Listen,
+
+    /// Name of this origin in its heartbeats
+    #[arg(long, value_name = "ID", default_value = "lab-origin", value_parser = values::plain_name)]
+    pub device_id: String,
+
+    /// http:// URL to send heartbeats to, such as http://127.0.0.1:12025/api/v1/srs/register
+    #[arg(long, value_name = "URL", value_parser = values::register_url)]
+    pub register: Option<String>,
+}

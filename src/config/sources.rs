@@ -1,0 +1,224 @@
+//! Where settings come from: the command line, the environment and `.env`, in this order.
+//!
+//! clap could read the environment by itself, but it takes an empty value for a value, and it sees
+//! neither `.env` nor a test's own environment unless the process's is changed.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
+
+use super::error::{ConfigError, SECRETS, Source};
+use super::{Command, Config, OriginArgs, dotenv};
+
+/// Finds the SRS origin that has the stream and relays HTTP-FLV, HTTP-TS and HLS from it.
+///
+/// Each setting is a flag, a name in the environment, and a line in .env in the working directory: the
+/// first of them counts, then the default. Empty values in the environment count as not set. Durations
+/// are written 300ms, 20s, 5m; addresses 18080, :18080, 127.0.0.1:18080, [::1]:18080.
+#[derive(clap::Parser)]
+#[command(name = "srs-stream-proxy", version, verbatim_doc_comment)]
+struct CommandLine {
+    #[command(flatten)]
+    config: Config,
+
+    #[command(subcommand)]
+    word: Option<Word>,
+}
+
+#[derive(clap::Subcommand)]
+enum Word {
+    /// Run the proxy and lab origins in one process, to see it work; takes the same settings
+    Demo(Box<Config>),
+    /// Run a lab origin: a server that behaves like SRS over HTTP, with a clip for a stream
+    Origin(OriginArgs),
+}
+
+/// Reads the process's own command line, environment and `.env`.
+///
+/// # Errors
+/// A [`ConfigError`], which is either what is wrong or the text for `--help` and `--version`:
+/// give it to the user with [`ConfigError::report`] and end.
+pub fn parse() -> Result<Command, ConfigError> {
+    parse_from(
+        std::env::args_os(),
+        |name| std::env::var_os(name),
+        || dotenv::read(Path::new(".env")),
+    )
+}
+
+/// [`parse`] over sources of the caller's. `arguments` begin with the program's name, `environment` looks
+/// a name up, `read_dotenv` gives the bytes of the `.env` file, if there is one; it is asked only when needed.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_from(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<OsString>,
+    read_dotenv: impl FnOnce() -> Result<Option<Vec<u8>>, ConfigError>,
+) -> Result<Command, ConfigError> {
+    let arguments = unicode(arguments)?;
+    let matches = command_line()
+        .try_get_matches_from(arguments)
+        .map_err(|error| ConfigError::from_clap(&error, |_| Source::Flag))?;
+    if let Some(("origin", own)) = matches.subcommand() {
+        if let Some(id) = settings().find(|id| given(&matches, id).is_some()) {
+            let flag = id.replace('_', "-");
+            return Err(ConfigError::new(format!(
+                "--{flag} is a setting of the proxy, origin does not take it"
+            )));
+        }
+        return OriginArgs::from_arg_matches(own)
+            .map(Command::Origin)
+            .map_err(|error| ConfigError::from_clap(&error, |_| Source::Flag));
+    }
+    let demo = matches.subcommand().map(|(_, own)| own);
+    let dotenv = match read_dotenv()? {
+        Some(bytes) => dotenv::values(&bytes)?,
+        None => HashMap::new(),
+    };
+    let mut chosen = HashMap::new();
+    for id in settings() {
+        let name = environment_name(&id);
+        // Flags are accepted on both sides of the word `demo`; the later one wins.
+        let flag = demo
+            .and_then(|own| given(own, &id))
+            .or_else(|| given(&matches, &id));
+        let value = match (flag, environment(&name)) {
+            (Some(value), _) => Some((Source::Flag, value)),
+            (None, Some(value)) if !value.is_empty() => match value.into_string() {
+                Ok(value) => Some((Source::Environment, value)),
+                Err(value) => {
+                    let value = value.to_string_lossy();
+                    return Err(ConfigError::refused(
+                        &id,
+                        Source::Environment,
+                        &value,
+                        "text in UTF-8",
+                    ));
+                }
+            },
+            _ => dotenv
+                .get(&name)
+                .filter(|value| !value.is_empty())
+                .map(|value| (Source::DotEnv, value.clone())),
+        };
+        if let Some(value) = value {
+            chosen.insert(id, value);
+        }
+    }
+    let config = typed(&chosen)?.finish();
+    Ok(if demo.is_some() {
+        Command::Demo(config)
+    } else {
+        Command::Proxy(config)
+    })
+}
+
+/// The name in the environment of the setting `id`: `PROXY_HTTP_SERVER` of `http_server`.
+pub(super) fn environment_name(id: &str) -> String {
+    format!("PROXY_{}", id.to_ascii_uppercase())
+}
+
+/// Whether `id` is one of the proxy's settings, and not a flag of something else.
+pub(super) fn is_setting(id: &str) -> bool {
+    settings().any(|setting| setting == id)
+}
+
+/// The names of all settings, such as `http_server`.
+pub(super) fn settings() -> impl Iterator<Item = String> {
+    let command = Config::augment_args(clap::Command::new("settings"));
+    let ids: Vec<_> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
+    ids.into_iter()
+}
+
+/// The command, whose help says on a line of its own what a setting is called in the environment and what
+/// it is by default.
+pub(super) fn command_line() -> clap::Command {
+    fn complete(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| {
+            let id = arg.get_id().to_string();
+            let (Some(help), true) = (arg.get_help(), arg.get_action().takes_values()) else {
+                return arg;
+            };
+            let environment = match is_setting(&id) {
+                true => format!("[env: {}] ", environment_name(&id)),
+                false => String::new(),
+            };
+            let default = match (arg.get_default_values().first(), id.as_str()) {
+                (Some(default), _) => default.to_string_lossy(),
+                (None, "static_files") => "embedded".into(),
+                (None, _) => "none".into(),
+            };
+            let help = format!("{help}\n{environment}[default: {default}]");
+            arg.help(help)
+                .hide_default_value(true)
+                // So that a negative number is a bad value of its setting, and not an unknown flag.
+                .allow_hyphen_values(!SECRETS.contains(&id.as_str()))
+        })
+    }
+    complete(CommandLine::command())
+        .mut_subcommand("demo", complete)
+        .mut_subcommand("origin", complete)
+}
+
+/// The value of a setting that stands on the command line.
+fn given(matches: &ArgMatches, id: &str) -> Option<String> {
+    (matches.value_source(id)? == ValueSource::CommandLine).then(|| {
+        matches
+            .get_raw(id)?
+            .next_back()?
+            .to_str()
+            .map(str::to_owned)
+    })?
+}
+
+/// Checks the chosen values and makes them what they mean.
+fn typed(chosen: &HashMap<String, (Source, String)>) -> Result<Config, ConfigError> {
+    let arguments = chosen
+        .iter()
+        .map(|(id, (_, value))| format!("--{}={value}", id.replace('_', "-")));
+    let source = |id: &str| chosen.get(id).map_or(Source::Flag, |(source, _)| *source);
+    Config::augment_args(clap::Command::new("settings").no_binary_name(true))
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Config::from_arg_matches(&matches))
+        .map_err(|error| ConfigError::from_clap(&error, source))
+}
+
+/// clap says of a value that is not Unicode only that there is one; we name it.
+fn unicode(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, ConfigError> {
+    let mut texts: Vec<String> = Vec::new();
+    for argument in arguments {
+        match argument.into_string() {
+            Ok(text) => texts.push(text),
+            // The program's own name may be anything.
+            Err(name) if texts.is_empty() => texts.push(name.to_string_lossy().into_owned()),
+            Err(argument) => {
+                let argument = argument.to_string_lossy();
+                let last = texts.last().map_or("", String::as_str);
+                let (flag, value) = match argument.split_once('=') {
+                    Some((flag, value)) if flag.starts_with("--") => (flag, value),
+                    _ if last.starts_with("--") => (last, &*argument),
+                    _ => {
+                        return Err(ConfigError::new(format!(
+                            "unknown argument \"{argument}\"; --help lists what is accepted"
+                        )));
+                    }
+                };
+                let id = flag.trim_start_matches('-').replace('-', "_");
+                return Err(ConfigError::refused(
+                    &id,
+                    Source::Flag,
+                    value,
+                    "text in UTF-8",
+                ));
+            }
+        }
+    }
+    Ok(texts)
+}

@@ -1,0 +1,492 @@
+//! The settings as a whole, over command lines, environments and `.env` files of the tests.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
+
+use super::sources::*;
+use super::*;
+
+/// Runs over the words of a command line, an environment and a `.env`.
+fn run(arguments: &str, environment: &[(&str, &str)], dotenv: &str) -> Result<Command, String> {
+    let arguments = std::iter::once("proxy").chain(arguments.split_whitespace());
+    parse_from(
+        arguments.map(OsString::from),
+        |name| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into())
+        },
+        || Ok((!dotenv.is_empty()).then(|| dotenv.as_bytes().to_vec())),
+    )
+    .map_err(|error| error.to_string())
+}
+
+fn proxy(arguments: &str, environment: &[(&str, &str)], dotenv: &str) -> Config {
+    match run(arguments, environment, dotenv) {
+        Ok(Command::Proxy(config)) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_command_is_sound() {
+    command_line().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_table() {
+    let config = proxy("", &[], "");
+    assert_eq!(
+        (
+            config.http_server.to_string(),
+            config.system_api.to_string()
+        ),
+        (":18080".into(), ":12025".into())
+    );
+    assert_eq!(
+        (config.static_files, config.load_balancer_type),
+        (None, LoadBalancerType::Memory)
+    );
+    let redis = &config.redis;
+    assert_eq!(
+        (redis.host.as_str(), redis.port, &redis.password, redis.db),
+        ("127.0.0.1", 6379, &None, 0)
+    );
+    assert_eq!(config.default_backend, None);
+    let seconds = [
+        config.origin_server_ttl,
+        config.connect_timeout,
+        config.response_timeout,
+        config.stall_timeout,
+        config.idle_timeout,
+        config.stream_wait,
+        config.grace_quit_timeout,
+        config.force_quit_timeout,
+    ]
+    .map(|duration| duration.as_millis());
+    assert_eq!(
+        seconds,
+        [
+            300_000, 3_000, 10_000, 30_000, 60_000, 5_000, 20_000, 30_000
+        ]
+    );
+    assert_eq!((config.max_streams, config.hls_cache), (4000, 64 << 20));
+    assert_eq!(
+        config.trusted_proxies,
+        TrustedProxies::parse("127.0.0.0/8,::1/128").unwrap()
+    );
+    assert_eq!(
+        (config.system_api_token, config.log_level),
+        (None, log::LevelFilter::Info)
+    );
+}
+
+#[test]
+fn every_setting_is_taken_from_each_source() {
+    let values = [
+        ("http_server", "127.0.0.1:1"),
+        ("system_api", "[::1]:2"),
+        ("static_files", "."),
+        ("load_balancer_type", "redis"),
+        ("redis_host", "r"),
+        ("redis_port", "3"),
+        ("redis_password", "p"),
+        ("redis_db", "4"),
+        ("default_backend_enabled", "on"),
+        ("default_backend_ip", "::1"),
+        ("default_backend_http", "5"),
+        ("default_backend_api", "6"),
+        ("default_backend_rtmp", "7"),
+        ("origin_server_ttl", "8s"),
+        ("connect_timeout", "9s"),
+        ("response_timeout", "10s"),
+        ("stall_timeout", "11s"),
+        ("idle_timeout", "12s"),
+        ("max_streams", "13"),
+        ("stream_wait", "0s"),
+        ("trusted_proxies", "10.0.0.0/8"),
+        ("grace_quit_timeout", "14s"),
+        ("force_quit_timeout", "15s"),
+        ("system_api_token", "t"),
+        ("log_level", "trace"),
+        ("hls_cache", "0"),
+    ];
+    assert_eq!(values.map(|(id, _)| id.to_owned()).to_vec(), {
+        let order = |id: &String| values.iter().position(|(name, _)| name == id);
+        let mut all: Vec<_> = settings().collect();
+        all.sort_by_key(order);
+        all
+    });
+    let flags = values
+        .map(|(id, value)| format!("--{} {value} ", id.replace('_', "-")))
+        .concat();
+    let names = values.map(|(id, value)| (environment_name(id), value));
+    let environment = names
+        .each_ref()
+        .map(|(name, value)| (name.as_str(), *value));
+    let dotenv = names
+        .each_ref()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .concat();
+    for config in [
+        proxy(&flags, &[], ""),
+        proxy("", &environment, ""),
+        proxy("", &[], &dotenv),
+    ] {
+        assert_eq!(
+            (
+                config.http_server.to_string(),
+                config.system_api.to_string()
+            ),
+            ("127.0.0.1:1".into(), "[::1]:2".into())
+        );
+        assert_eq!(
+            (config.static_files, config.load_balancer_type),
+            (Some(".".into()), LoadBalancerType::Redis)
+        );
+        let redis = &config.redis;
+        assert_eq!(
+            (
+                redis.host.as_str(),
+                redis.port,
+                redis.password.as_deref(),
+                redis.db
+            ),
+            ("r", 3, Some("p"), 4)
+        );
+        assert_eq!(
+            config.default_backend,
+            Some(DefaultBackend {
+                ip: "::1".parse().unwrap(),
+                http: 5,
+                api: 6,
+                rtmp: 7
+            })
+        );
+        let seconds = [
+            config.origin_server_ttl,
+            config.connect_timeout,
+            config.response_timeout,
+            config.stall_timeout,
+            config.idle_timeout,
+            config.stream_wait,
+            config.grace_quit_timeout,
+            config.force_quit_timeout,
+        ]
+        .map(|duration| duration.as_secs());
+        assert_eq!(seconds, [8, 9, 10, 11, 12, 0, 14, 15]);
+        assert_eq!((config.max_streams, config.hls_cache), (13, 0));
+        assert!(config.trusted_proxies.contains("10.1.1.1".parse().unwrap()));
+        assert_eq!(
+            (config.system_api_token.as_deref(), config.log_level),
+            (Some("t"), log::LevelFilter::Trace)
+        );
+    }
+}
+
+#[test]
+fn the_first_source_counts() {
+    const NAME: &str = "PROXY_CONNECT_TIMEOUT";
+    for (arguments, environment, dotenv, seconds) in [
+        (
+            "--connect-timeout 1s",
+            Some("2s"),
+            "PROXY_CONNECT_TIMEOUT=4s",
+            1,
+        ),
+        ("--connect-timeout=1s", None, "", 1),
+        ("", Some("2s"), "PROXY_CONNECT_TIMEOUT=4s", 2),
+        ("", None, "PROXY_CONNECT_TIMEOUT=4s", 4),
+        ("", None, "PROXY_OTHER=4s", 3),
+        // Empty is not set.
+        ("", Some(""), "PROXY_CONNECT_TIMEOUT=4s", 4),
+        ("", Some(""), "PROXY_CONNECT_TIMEOUT=", 3),
+        // A source that does not count may hold anything.
+        (
+            "--connect-timeout 1s",
+            Some("rubbish"),
+            "PROXY_CONNECT_TIMEOUT=rubbish",
+            1,
+        ),
+        ("", Some("2s"), "PROXY_CONNECT_TIMEOUT=rubbish", 2),
+    ] {
+        let environment: Vec<_> = environment.map(|value| (NAME, value)).into_iter().collect();
+        let config = proxy(arguments, &environment, dotenv);
+        assert_eq!(
+            config.connect_timeout,
+            Duration::from_secs(seconds),
+            "{arguments} {environment:?} {dotenv}"
+        );
+    }
+}
+
+#[test]
+fn an_error_names_setting_value_and_source() {
+    for (arguments, environment, dotenv, parts) in [
+        (
+            "--max-streams 0",
+            "",
+            "",
+            [
+                "PROXY_MAX_STREAMS (--max-streams) is \"0\"; accepted: a number from 1",
+                "",
+            ],
+        ),
+        (
+            "--redis-db -1",
+            "",
+            "",
+            ["PROXY_REDIS_DB (--redis-db) is \"-1\"; accepted", ""],
+        ),
+        (
+            "",
+            "0",
+            "",
+            [
+                "PROXY_MAX_STREAMS (--max-streams) is \"0\" in the environment; accepted",
+                "",
+            ],
+        ),
+        (
+            "",
+            "",
+            "PROXY_MAX_STREAMS=0",
+            [
+                "PROXY_MAX_STREAMS (--max-streams) is \"0\" in .env; accepted",
+                "",
+            ],
+        ),
+        ("", "a\nb", "", ["is \"a\\nb\" in the environment", ""]),
+        (
+            "--max-streams",
+            "",
+            "",
+            ["(--max-streams) needs a value", ""],
+        ),
+        (
+            "--max-streams 1 --max-streams 2",
+            "",
+            "",
+            ["(--max-streams) is given more than once", ""],
+        ),
+        (
+            "--max-stream 1",
+            "",
+            "",
+            ["\"--max-stream\"", "--max-streams"],
+        ),
+        (
+            "--nonsense",
+            "",
+            "",
+            ["unknown argument \"--nonsense\"", "--help"],
+        ),
+        ("stray", "", "", ["unknown argument \"stray\"", "--help"]),
+        (
+            "demo stray",
+            "",
+            "",
+            ["unknown argument \"stray\"", "--help"],
+        ),
+        (
+            "demo --max-streams 0",
+            "",
+            "",
+            ["PROXY_MAX_STREAMS (--max-streams) is \"0\"", ""],
+        ),
+        (
+            "--max-streams 1 origin",
+            "",
+            "",
+            ["--max-streams is a setting of the proxy", "origin"],
+        ),
+        (
+            "origin --listen x",
+            "",
+            "",
+            ["--listen is \"x\"; accepted: a port", ""],
+        ),
+        (
+            "origin --max-streams 1",
+            "",
+            "",
+            ["unknown argument \"--max-streams\"", ""],
+        ),
+    ] {
+        let environment: &[_] = if environment.is_empty() {
+            &[]
+        } else {
+            &[("PROXY_MAX_STREAMS", environment)]
+        };
+        let error = run(arguments, environment, dotenv).unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    for (arguments, environment, dotenv) in [
+        ("--system-api-token s3/cret", vec![], ""),
+        ("", vec![("PROXY_SYSTEM_API_TOKEN", "s3/cret")], ""),
+        ("", vec![], "PROXY_SYSTEM_API_TOKEN=s3/cret"),
+        ("", vec![("PROXY_REDIS_PASSWORD", "s3\ncret")], ""),
+        ("", vec![], "PROXY_SYSTEM_API_TOKEN='s3cret"),
+        ("", vec![], "PROXY_SYSTEM_API_TOKEN=s3 cret"),
+    ] {
+        let error = run(arguments, &environment, dotenv).unwrap_err();
+        assert!(!error.contains("s3") && !error.contains("cret"), "{error}");
+        assert!(
+            error.contains("PROXY_") || error.contains(".env line 1"),
+            "{error}"
+        );
+    }
+    let command = run("--system-api-token s3cret --redis-password s3cret", &[], "").unwrap();
+    let Command::Proxy(config) = &command else {
+        panic!()
+    };
+    assert_eq!(config.system_api_token.as_deref(), Some("s3cret"));
+    assert!(!format!("{command:?} {:?}", config.redis).contains("s3cret"));
+}
+
+#[test]
+fn an_empty_flag_takes_a_secret_back() {
+    let environment = [
+        ("PROXY_SYSTEM_API_TOKEN", "t"),
+        ("PROXY_REDIS_PASSWORD", "p"),
+        ("PROXY_TRUSTED_PROXIES", "10.0.0.0/8"),
+    ];
+    let config = proxy(
+        "--system-api-token= --redis-password= --trusted-proxies=",
+        &environment,
+        "",
+    );
+    assert_eq!(
+        (config.system_api_token, config.redis.password),
+        (None, None)
+    );
+    assert!(!config.trusted_proxies.contains("10.0.0.1".parse().unwrap()));
+}
+
+#[test]
+fn what_is_not_unicode_is_named() {
+    let bad = || OsString::from_vec(b"a\xff".to_vec());
+    let joined = OsString::from_vec(b"--redis-host=a\xff".to_vec());
+    for (arguments, expected) in [
+        (
+            vec!["proxy".into(), "--redis-host".into(), bad()],
+            "PROXY_REDIS_HOST (--redis-host) is \"a\u{fffd}\"; accepted: text in UTF-8",
+        ),
+        (
+            vec!["proxy".into(), joined],
+            "PROXY_REDIS_HOST (--redis-host) is \"a\u{fffd}\"; accepted: text in UTF-8",
+        ),
+        (
+            vec!["proxy".into(), bad()],
+            "unknown argument \"a\u{fffd}\"; --help lists what is accepted",
+        ),
+    ] {
+        let error = parse_from(arguments, |_| None, || Ok(None)).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+    let environment = |name: &str| (name == "PROXY_REDIS_HOST").then(bad);
+    let error = parse_from(["proxy".into()], environment, || Ok(None)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("(--redis-host) is \"a\u{fffd}\" in the environment"),
+        "{error}"
+    );
+    let error = parse_from(
+        ["proxy".into()],
+        |_| None,
+        || Ok(Some(b"\nX=\xff\n".to_vec())),
+    )
+    .unwrap_err();
+    assert!(error.to_string().starts_with(".env line 2 "), "{error}");
+}
+
+#[test]
+fn dotenv_takes_the_usual_forms() {
+    for text in [
+        "PROXY_REDIS_HOST=r",
+        "PROXY_REDIS_HOST=r ",
+        "\u{feff}PROXY_REDIS_HOST=r\r\n",
+        "export PROXY_REDIS_HOST=\"r\"\n",
+        "# a comment\n\nPROXY_REDIS_HOST='r' # another\nPROXY_REDIS_HOST=second\n",
+        "PROXY_RTMP_SERVER=1935\nPROXY_REDIS_HOST=r",
+    ] {
+        assert_eq!(proxy("", &[], text).redis.host, "r", "{text:?}");
+    }
+}
+
+#[test]
+fn a_bad_dotenv_line_is_numbered() {
+    for (text, line) in [
+        ("nonsense", 1),
+        ("# fine\n\nA=1\nB 2\nC=3\n", 4),
+        ("A=1\nB=two words\n", 2),
+        ("A=1\nB=\"open\nC=3\nD=4\n", 2),
+        ("A=\"two\nlines\"\n=1\n", 3),
+    ] {
+        let error = run("", &[], text).unwrap_err();
+        assert!(
+            error.starts_with(&format!(".env line {line} cannot be read")),
+            "{text:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn demo_takes_settings_on_both_sides() {
+    let Ok(Command::Demo(config)) = run(
+        "--http-server 1 --max-streams 5 demo --system-api 2 --max-streams 6",
+        &[("PROXY_REDIS_DB", "7")],
+        "",
+    ) else {
+        panic!("not a demo")
+    };
+    assert_eq!(
+        (
+            config.http_server.port,
+            config.system_api.port,
+            config.max_streams,
+            config.redis.db
+        ),
+        (1, 2, 6, 7)
+    );
+}
+
+#[test]
+fn origin_has_flags_of_its_own() {
+    let Ok(Command::Origin(origin)) = run("origin", &[("PROXY_MAX_STREAMS", "bad")], "bad") else {
+        panic!("not an origin")
+    };
+    let expected = OriginArgs {
+        streams: vec!["demo".into()],
+        listen: Listen {
+            host: None,
+            port: 8080,
+        },
+        device_id: "lab-origin".into(),
+        register: None,
+    };
+    assert_eq!(origin, expected);
+    let Ok(Command::Origin(origin)) = run(
+        "origin --stream a --stream b --listen 127.0.0.1:0 --device-id x --register http://127.0.0.1:1/r",
+        &[],
+        "",
+    ) else {
+        panic!("not an origin")
+    };
+    assert_eq!(
+        (origin.streams.join("+"), origin.listen.to_string()),
+        ("a+b".into(), "127.0.0.1:0".into())
+    );
+    assert_eq!(
+        (origin.device_id.as_str(), origin.register.as_deref()),
+        ("x", Some("http://127.0.0.1:1/r"))
+    );
+}
