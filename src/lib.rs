@@ -20,4 +20,5 @@ pub mod origin;
 pub mod pool;
 pub mod proxy;
 pub mod stream;
+pub mod sys;
 pub mod threads;

@@ -21,6 +21,7 @@ use crate::stream::live::LiveStream;
 use crate::stream::share::Sharing;
 use crate::stream::site::Site;
 use crate::stream::viewers::Viewers;
+use crate::sys;
 use crate::threads;
 use log::{info, warn};
 use std::net::SocketAddr;
@@ -241,11 +242,15 @@ impl Proxy {
         info!("ended");
     }
 
-    /// Takes the rates, and closes connections that nobody needs any more.
+    /// Takes the rates, closes connections that nobody needs any more, and gives memory back when a crowd has gone.
     fn tidy(&self, clients: [Arc<OriginClient>; 2]) -> io::Result<()> {
         let viewers = self.viewers.clone();
+        let mut crowd = threads::Crowd::default();
         self.every("rates", Viewers::step(), move || {
             viewers.look();
+            if crowd.has_gone(threads::alive()) {
+                sys::give_back_memory();
+            }
             for client in &clients {
                 client.close_idle();
             }
@@ -303,7 +308,7 @@ impl Proxy {
         &self,
         name: &str,
         time: Duration,
-        work: impl Fn() + Send + 'static,
+        mut work: impl FnMut() + Send + 'static,
     ) -> io::Result<()> {
         let ended = self.ended.clone();
         let turn = move || {

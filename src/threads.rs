@@ -23,6 +23,32 @@ pub fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> 
     OF_THE_PROCESS.spawn(name, stack, work)
 }
 
+/// How many of them are alive.
+pub fn alive() -> usize {
+    OF_THE_PROCESS.alive.load(Ordering::Relaxed)
+}
+
+/// Notices when a crowd has gone.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    most: usize,
+}
+
+impl Crowd {
+    /// Fewer are not a crowd.
+    const LEAST: usize = 32;
+
+    /// Takes how many there are now; whether they are no more than half of the most since this was last true.
+    pub fn has_gone(&mut self, now: usize) -> bool {
+        self.most = self.most.max(now);
+        let gone = self.most >= Self::LEAST && now <= self.most / 2;
+        if gone {
+            self.most = now;
+        }
+        gone
+    }
+}
+
 struct Bound {
     most: AtomicUsize,
     alive: AtomicUsize,
@@ -78,6 +104,17 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_crowd_goes_once() {
+        let mut crowd = Crowd::default();
+        let looks = [10, 31, 15, 100, 80, 51, 50, 49, 26, 25, 24, 12, 3, 40, 20];
+        let gone: Vec<_> = looks
+            .into_iter()
+            .filter(|now| crowd.has_gone(*now))
+            .collect();
+        assert_eq!(gone, [50, 25, 20]);
+    }
 
     #[test]
     fn a_thread_over_the_bound_is_an_error_and_ended_ones_do_not_count() {

@@ -11,6 +11,7 @@ use common::hls::live_id;
 use common::hostile::{Footprint, connect, raise_descriptors};
 use common::origin::{Origin, Request};
 use common::proxy::Proxy;
+use common::wait::wait_until;
 use fastrand::Rng;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ const SOAK: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(10);
 const PLAYERS: usize = 200;
 /// What the allocator may keep more after the soak than after the warm-up, in kB.
-const ROOM: usize = 15_000;
+const ROOM: usize = 8_000;
 const STREAMS: usize = 12;
 const SEGMENT: usize = 150_000;
 const SHOW: usize = 60_000;
@@ -437,12 +438,16 @@ fn a_minute_of_everything_leaves_nothing() {
     );
     assert!(broken > 100, "and bad at times: {broken} others");
     fresh.wait_back(&proxy);
-    let after = Footprint::of(&proxy);
-    println!("{after:?} after, {} kB at the peak", proxy.peak_rss_kb());
-    assert!(
-        after.rss_kb <= before.rss_kb + ROOM,
-        "{after:?} after, {before:?} before"
+    println!(
+        "{:?} after, {} kB at the peak",
+        Footprint::of(&proxy),
+        proxy.peak_rss_kb()
     );
+    // Free memory goes back to the system once the threads have gone.
+    let most = before.rss_kb + ROOM;
+    wait_until(&format!("no more than {most} kB"), SOON, || {
+        proxy.rss_kb() <= most
+    });
     // And all is well again.
     let mut client = Client::connect(proxy.http);
     for stream in 0..STREAMS {

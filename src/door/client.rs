@@ -1,8 +1,8 @@
 //! A client: its socket, what it asked for, and where the exchange with it stands.
 
 use super::head::Head;
-use super::sys;
 use crate::lifeline::Lifeline;
+use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};

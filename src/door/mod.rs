@@ -14,7 +14,6 @@ pub mod head;
 mod head_tests;
 mod limits;
 mod listener;
-mod sys;
 
 pub use client::{Client, Clients, Ending, Passed};
 pub use fields::Fields;

@@ -1,7 +1,20 @@
-//! The one place with `unsafe`: a socket option that no safe crate offers.
+//! The one place with `unsafe`: what the system offers and no safe crate does.
+#![allow(unsafe_code)]
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+
+/// Gives free pages of the allocator back to the system (malloc_trim(3)). By itself it keeps what is free between
+/// two pieces that are not: after a crowd of 200 players of all kinds 30 MB, of which 0.8 MB was in use. It takes some
+/// milliseconds and holds up those who allocate meanwhile. No effect with another C library.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: malloc_trim takes a number and no pointer, may be called at any time by any thread, and touches
+        // nothing that is allocated.
+        let _ = unsafe { libc::malloc_trim(0) };
+    }
+}
 
 /// The bytes that the kernel still holds for this peer: not sent yet, or sent and not acknowledged
 /// (`SIOCOUTQ`, tcp(7)). It shrinks exactly when the peer takes something. `None` where the kernel
