@@ -358,3 +358,17 @@ fn an_origin_without_a_working_api_may_take_its_time() {
     let proxy = Proxy::before(&origin, &[]);
     assert_eq!(get(proxy.http, "/live/a.flv").text(), "slow");
 }
+
+#[test]
+fn new_streams_of_a_plain_web_server_do_not_wait_for_rounds() {
+    let origin = srs::start();
+    origin.api().trouble(Some(Trouble::Status(404)));
+    let proxy = before(std::slice::from_ref(&origin), &[]);
+    for n in 0..10 {
+        srs::serve(&origin, &n.to_string(), "found");
+        assert_eq!(get(proxy.http, &format!("/live/{n}.flv")).text(), "found");
+    }
+    // Were each to wait for a round of its own, there would be ten.
+    let rounds = origin.api().server().requests().len();
+    assert!(rounds < 5, "{rounds} rounds");
+}

@@ -112,11 +112,18 @@ struct Answer {
     began: Instant,
     /// `None` when the API was slow, down or talked rubbish: that rules nothing out.
     publishing: Option<Publishing>,
+    /// It took all the time that it had.
+    late: bool,
 }
 
 impl Answer {
     fn is_fresh(&self, now: Instant) -> bool {
         since(self.began, now) <= HIT_TIME
+    }
+
+    /// Whether there is no API, as behind a plain web server: asking again is not worth a wait.
+    fn is_no_api(&self) -> bool {
+        self.publishing.is_none() && !self.late
     }
 }
 
@@ -169,13 +176,26 @@ impl State {
         }
     }
 
+    fn fresh_answer(&self, of: &Candidate, now: Instant) -> Option<&Answer> {
+        self.answers.get(&of.id).filter(|it| it.is_fresh(now))
+    }
+
+    /// Whether none of them has an API: nothing is to be learnt by waiting for the next round.
+    fn knows_no_api(&self, candidates: &[Candidate], now: Instant) -> bool {
+        candidates.iter().all(|it| {
+            let answer = self.fresh_answer(it, now);
+            it.origin.api_address().is_none() || answer.is_some_and(Answer::is_no_api)
+        })
+    }
+
     fn lack(&self, inquiry: &Inquiry<'_>, now: Instant) -> Lack {
         let Some(newest) = &self.newest else {
             return Lack::Round;
         };
         // An origin that has come, or come again, since a round began was not asked in it.
-        let answered = |id: &Arc<str>| self.answers.get(id).is_some_and(|it| it.is_fresh(now));
-        let knows_pin = inquiry.pin.is_none_or(|pin| answered(&pin.id));
+        let knows_pin = inquiry
+            .pin
+            .is_none_or(|pin| self.fresh_answer(pin, now).is_some());
         if self.before.is_some_and(|began| began >= inquiry.since) && knows_pin {
             return Lack::Nothing;
         }
@@ -229,6 +249,7 @@ impl Rounds {
             let verdict = state.verdict(inquiry.stream, now);
             let lack = state.lack(inquiry, now);
             if matches!(lack, Lack::Nothing)
+                || state.knows_no_api(inquiry.candidates, now)
                 || inquiry.is_settled_by(&verdict)
                 || inquiry.until.is_some_and(|until| now >= until)
                 || lifeline.is_cut()
@@ -323,6 +344,7 @@ impl Shared {
                 round: lookup.round,
                 began: lookup.began,
                 publishing,
+                late: lookup.began.elapsed() >= API_TIME,
             };
             state.answers.insert(lookup.candidate.id.clone(), answer);
         }

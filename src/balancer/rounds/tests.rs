@@ -44,6 +44,7 @@ fn answer(age: Duration, url: Option<&str>) -> Answer {
         round: 1,
         began: ago(age),
         publishing,
+        late: false,
     }
 }
 
@@ -168,4 +169,32 @@ fn which_rounds_are_new_enough() {
     assert_eq!(lack(&state, HIT_TIME, Some(&new)), "time");
     state.newest = Some(round(ROUND_GAP, &["pin"], &[]));
     assert_eq!(lack(&state, HIT_TIME, Some(&new)), "round");
+}
+
+#[test]
+fn a_plain_web_server_is_not_asked_again_for_an_api() {
+    let with_api = |id: &str| {
+        let mut candidate = candidate(id, OriginState::Alive);
+        let origin = Arc::make_mut(&mut candidate.origin);
+        origin.endpoints.api = vec!["1985".to_owned()];
+        candidate
+    };
+    let mut candidates = vec![with_api("a"), candidate("none", OriginState::Alive)];
+    let mut state = State::default();
+    let known = |state: &State, candidates: &[Candidate]| state.knows_no_api(candidates, now());
+    assert!(!known(&state, &candidates), "nothing is known");
+    let mut answers = |answer: Answer| {
+        state.answers.insert("a".into(), answer);
+        known(&state, &candidates)
+    };
+    assert!(!answers(answer(MS, Some("/live/b"))), "it has one");
+    assert!(!answers(answer(HIT_TIME + MS, None)), "long ago");
+    let late = Answer {
+        late: true,
+        ..answer(MS, None)
+    };
+    assert!(!answers(late), "it may answer the next time");
+    assert!(answers(answer(MS, None)));
+    candidates.push(with_api("b"));
+    assert!(!known(&state, &candidates), "one may have");
 }
