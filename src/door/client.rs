@@ -70,6 +70,9 @@ struct State {
     request: Option<Passed>,
     /// Whether a request has been answered so that another may follow.
     served: bool,
+    /// Whether the connection's thread waits for the worker. Most times it polls the socket instead,
+    /// and a condition variable makes a system call for nobody, too.
+    awaited: bool,
 }
 
 impl Client {
@@ -84,6 +87,7 @@ impl Client {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
                 served: false,
+                awaited: false,
             }),
             finished: Condvar::new(),
         }
@@ -150,7 +154,9 @@ impl Client {
             Ending::Broken { reset } => Phase::Over { reset },
         };
         state.served |= ending == Ending::KeepAlive;
-        self.finished.notify_all();
+        if state.awaited {
+            self.finished.notify_all();
+        }
         drop(state);
         // The connection's thread polls the socket: shutting it down is what wakes it. Before a
         // reset only the reading half may go, for a FIN would look like the end of the body.
@@ -181,13 +187,16 @@ impl Client {
         idle
     }
 
-    /// Waits until no worker has the client, at most for `time`. Gives the phase then.
+    /// Waits until no worker has the client, at most for `time`. Gives the phase then. Only the
+    /// connection's own thread waits.
     pub(super) fn wait_finished(&self, time: Duration) -> Phase {
-        let state = self.lock();
-        let (state, _) = self
+        let mut state = self.lock();
+        state.awaited = true;
+        let (mut state, _) = self
             .finished
             .wait_timeout_while(state, time, |state| state.phase == Phase::Busy)
             .unwrap_or_else(PoisonError::into_inner);
+        state.awaited = false;
         state.phase
     }
 
