@@ -99,23 +99,24 @@ fn send(arrivals: &Receiver<TcpStream>) {
             .map_or(Duration::from_secs(1), |Reverse((due, _))| {
                 due.saturating_duration_since(now)
             });
-        match arrivals.recv_timeout(wait) {
-            Ok(socket) => {
-                let due = Instant::now();
-                viewers.insert(
-                    next_id,
-                    Viewer {
-                        socket,
-                        number: 0,
-                        due,
-                        rest: Vec::new(),
-                    },
-                );
-                queue.push(Reverse((due, next_id)));
-                next_id += 1;
-            }
-            Err(RecvTimeoutError::Timeout) => {}
+        let first = match arrivals.recv_timeout(wait) {
+            Ok(socket) => Some(socket),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // All who have come: an origin that is behind with its frames would else take one a turn, and some would
+        // never get any.
+        for socket in first.into_iter().chain(arrivals.try_iter()) {
+            let due = Instant::now();
+            let viewer = Viewer {
+                socket,
+                number: 0,
+                due,
+                rest: Vec::new(),
+            };
+            viewers.insert(next_id, viewer);
+            queue.push(Reverse((due, next_id)));
+            next_id += 1;
         }
         let now = Instant::now();
         while let Some(&Reverse((due, id))) = queue.peek() {

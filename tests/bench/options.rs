@@ -13,7 +13,7 @@ pub enum LoadKind {
     Segments,
     /// A small playlist for 64 clients, and what rewriting it costs.
     Playlists,
-    /// 500 and 1500 viewers of 1 Mb/s at 25 frames a second.
+    /// Viewers of 1 Mb/s at 25 frames a second.
     Live,
     /// 100 to 4000 viewers, 1 to 100 origins, 10 to 100 000 pinned streams.
     Growth,
@@ -32,6 +32,10 @@ pub struct Options {
     /// Run only these loads.
     #[arg(long, value_delimiter = ',', default_values = ["segments", "playlists", "live", "growth", "cache"])]
     pub load: Vec<LoadKind>,
+
+    /// Viewers of the live load, one row each.
+    #[arg(long, value_delimiter = ',', default_values_t = [500, 1500])]
+    pub viewers: Vec<usize>,
 
     /// Seconds that each load is measured, after its warm-up.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -143,7 +143,7 @@ fn rewriting(report: &mut Report) {
 }
 
 pub fn live(report: &mut Report) -> Result<()> {
-    for viewers in [500, 1500] {
+    for viewers in report.options.viewers.clone() {
         viewers_row(report, viewers)?;
     }
     Ok(())
