@@ -416,7 +416,7 @@ struct WireBuffers {
 }
 
 /// First size of an input buffer, in bytes: a frame of a stream of 1 Mb/s, or a small playlist.
-const FIRST_INPUT: usize = 8 * 1024;
+const FIRST_INPUT: usize = 6 * 1024;
 
 impl WireBuffers {
     fn new(most: usize) -> Self {
