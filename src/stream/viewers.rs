@@ -139,14 +139,12 @@ impl Viewers {
     ) -> Meter {
         let now = Instant::now();
         let mut state = self.lock();
+        // Room comes with the next look: to search a full table now would cost each request that.
         if state.streams.len() >= MOST_STREAMS && !state.streams.contains_key(stream) {
-            state.forget_unseen(now);
-            if state.streams.len() >= MOST_STREAMS {
-                return Meter {
-                    own: Arc::default(),
-                    all: self.bytes.clone(),
-                };
-            }
+            return Meter {
+                own: Arc::default(),
+                all: self.bytes.clone(),
+            };
         }
         let watched = state
             .streams
@@ -205,7 +203,10 @@ impl Viewers {
                 .players
                 .retain(|_, seen| now.saturating_duration_since(*seen) < SEEN);
         }
-        state.forget_unseen(now);
+        state.streams.retain(|_, watched| {
+            watched.counters.live.load(Ordering::Relaxed) > 0
+                || now.saturating_duration_since(watched.seen) < SEEN
+        });
     }
 
     /// The streams that are being watched, those with most viewers first.
@@ -243,15 +244,6 @@ impl Viewers {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn forget_unseen(&mut self, now: Instant) {
-        self.streams.retain(|_, watched| {
-            watched.counters.live.load(Ordering::Relaxed) > 0
-                || now.saturating_duration_since(watched.seen) < SEEN
-        });
     }
 }
 
@@ -316,5 +308,25 @@ mod tests {
                 .add(1);
         }
         assert_eq!(viewers.streams().len(), MOST_STREAMS);
+    }
+
+    #[test]
+    fn a_full_table_is_not_searched_for_each_request_but_with_each_look() {
+        let viewers = Arc::new(Viewers::default());
+        let come = |name: &str| viewers.seen(&stream(name), &"o".into(), "x", None);
+        for n in 0..MOST_STREAMS {
+            come(&n.to_string());
+        }
+        let long_ago = Instant::now().checked_sub(SEEN).unwrap();
+        for watched in viewers.lock().streams.values_mut() {
+            watched.seen = long_ago;
+        }
+        come("new").add(1);
+        let counted = || viewers.lock().streams.contains_key(&stream("new"));
+        assert!(!counted(), "there is no room yet");
+        viewers.look();
+        come("new").add(1);
+        assert!(counted());
+        assert_eq!(viewers.totals().bytes, 2, "all bytes count at any time");
     }
 }
