@@ -101,6 +101,34 @@ fn a_frozen_redis_holds_nobody_up() {
 }
 
 #[test]
+fn a_redis_that_is_full_holds_nobody_up() {
+    let (redis, known) = (RedisServer::start(), origin("hello"));
+    let proxy = redis.proxy(&[]);
+    proxy.register(&known);
+    assert_eq!(word(proxy.http, "/live/a.flv"), "hello");
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]); // it reads on, and refuses to write
+    let fresh = json!({"ip": "127.0.0.1", "server": "vid-fresh", "service": "s", "pid": "1", "rtmp": ["1935"], "http": ["1"]});
+    let refused = proxy.register_raw(fresh.to_string().as_bytes());
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    for n in 0..20 {
+        assert_eq!(word(proxy.http, "/live/a.flv"), "hello");
+        assert_eq!(word(proxy.http, &format!("/live/{n}.flv")), "hello");
+    }
+    let warnings = || count_log(&proxy, "[WARN]");
+    proxy.wait_for_log(|line| line.contains("[WARN]") && line.contains("OOM"), SOON);
+    assert_eq!(warnings(), 2, "one for the heartbeat, one for all the pins");
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    wait_until("it registers again", SOON, || {
+        proxy.register_raw(fresh.to_string().as_bytes()).status() == 200
+    });
+    wait_until("pins are written again", SOON, || {
+        word(proxy.http, "/live/3.flv");
+        redis.get("srs-proxy-url:__defaultVhost__/live/3") == Some(key(&known))
+    });
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn flushed_by_hand_it_is_whole_again() {
     let (redis, origin) = (RedisServer::start(), origin("hello"));
     let proxy = redis.proxy(&[]);
