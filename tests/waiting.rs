@@ -3,6 +3,7 @@
 mod common;
 
 use common::answer::Reply;
+use common::api::Trouble;
 use common::client::Client;
 use common::fetch::get;
 use common::origin::Origin;
@@ -72,6 +73,41 @@ fn then_it_is_a_404() {
             assert_eq!(origin["state"], "alive", "slow is not dead");
         }
     }
+}
+
+#[test]
+fn an_api_that_goes_meanwhile_keeps_no_thread_busy() {
+    let origins = [srs::start()];
+    let proxy = before(&origins, "60s");
+    let mut players: Vec<Client> = (0..10)
+        .map(|n| {
+            let mut client = Client::connect(proxy.http);
+            client.request("GET", &format!("/live/{n}.flv"), &[]);
+            client
+        })
+        .collect();
+    wait_until("each was tried", SOON, || {
+        (0..10).all(|n| srs::asked_for(&origins[0], &n.to_string()) == 1)
+    });
+    let server = origins[0].api().server();
+    let rounds = |more: usize| {
+        let before = server.requests().len();
+        wait_until("they go on looking", SOON, || {
+            server.requests().len() >= before + more
+        });
+    };
+    rounds(2); // by now all are held
+    origins[0].api().trouble(Some(Trouble::Status(404)));
+    rounds(2);
+    let before = proxy.cpu_ticks();
+    rounds(3);
+    // A tick is 10 ms: players that asked without end would take all of 2 cores for 3 s, 600 ticks.
+    let ticks = proxy.cpu_ticks() - before;
+    assert!(ticks < 100, "{ticks} ticks in three rounds");
+    assert!(players.iter_mut().all(|it| !it.has_news()), "they are held");
+    origins[0].api().trouble(None);
+    srs::publish(&origins[0], "7", "here");
+    assert_eq!(players[7].read_response(SOON).text(), "here");
 }
 
 #[test]

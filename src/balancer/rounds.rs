@@ -180,12 +180,14 @@ impl State {
         self.answers.get(&of.id).filter(|it| it.is_fresh(now))
     }
 
-    /// Whether none of them has an API: nothing is to be learnt by waiting for the next round.
-    fn knows_no_api(&self, candidates: &[Candidate], now: Instant) -> bool {
-        candidates.iter().all(|it| {
+    /// Whether none of those who could be asked has an API: nothing is to be learnt by waiting for the
+    /// next round. Who is held for a publisher waits for it all the same, for it may come.
+    fn knows_no_api(&self, inquiry: &Inquiry<'_>, now: Instant) -> bool {
+        let no_api = |it: &Candidate| {
             let answer = self.fresh_answer(it, now);
             it.origin.api_address().is_none() || answer.is_some_and(Answer::is_no_api)
-        })
+        };
+        inquiry.until.is_none() && inquiry.candidates.iter().all(no_api)
     }
 
     fn lack(&self, inquiry: &Inquiry<'_>, now: Instant) -> Lack {
@@ -249,7 +251,7 @@ impl Rounds {
             let verdict = state.verdict(inquiry.stream, now);
             let lack = state.lack(inquiry, now);
             if matches!(lack, Lack::Nothing)
-                || state.knows_no_api(inquiry.candidates, now)
+                || state.knows_no_api(inquiry, now)
                 || inquiry.is_settled_by(&verdict)
                 || inquiry.until.is_some_and(|until| now >= until)
                 || lifeline.is_cut()

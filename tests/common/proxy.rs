@@ -158,6 +158,21 @@ impl Proxy {
         self.pid
     }
 
+    /// The CPU time that it has taken so far, in ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_nonzero()))
+            .expect("its times");
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let field = |n: usize| {
+            after_name
+                .split_whitespace()
+                .nth(n)
+                .and_then(|word| word.parse::<u64>().ok())
+                .expect("ticks")
+        };
+        field(11) + field(12)
+    }
+
     /// Sends a heartbeat of `origin`, as SRS does.
     ///
     /// # Panics

@@ -181,11 +181,21 @@ fn a_plain_web_server_is_not_asked_again_for_an_api() {
     };
     let mut candidates = vec![with_api("a"), candidate("none", OriginState::Alive)];
     let mut state = State::default();
-    let known = |state: &State, candidates: &[Candidate]| state.knows_no_api(candidates, now());
-    assert!(!known(&state, &candidates), "nothing is known");
+    let stream = stream();
+    let known = |state: &State, candidates: &[Candidate], until: Option<Instant>| {
+        let inquiry = Inquiry {
+            stream: &stream,
+            candidates,
+            since: now(),
+            pin: None,
+            until,
+        };
+        state.knows_no_api(&inquiry, now())
+    };
+    assert!(!known(&state, &candidates, None), "nothing is known");
     let mut answers = |answer: Answer| {
         state.answers.insert("a".into(), answer);
-        known(&state, &candidates)
+        known(&state, &candidates, None)
     };
     assert!(!answers(answer(MS, Some("/live/b"))), "it has one");
     assert!(!answers(answer(HIT_TIME + MS, None)), "long ago");
@@ -195,6 +205,8 @@ fn a_plain_web_server_is_not_asked_again_for_an_api() {
     };
     assert!(!answers(late), "it may answer the next time");
     assert!(answers(answer(MS, None)));
+    let held = known(&state, &candidates, Some(now() + HIT_TIME));
+    assert!(!held, "else who is held would ask without end");
     candidates.push(with_api("b"));
-    assert!(!known(&state, &candidates), "one may have");
+    assert!(!known(&state, &candidates, None), "one may have");
 }
