@@ -6,19 +6,20 @@
 //! client ─► door ─► tiny_http ─► accept loop ─► worker ─► route ─► balancer ─► origin client ─► relay
 //! ```
 
-pub mod api;
-pub mod balancer;
+mod api;
+pub mod app;
+mod balancer;
+mod cache;
 pub mod config;
 pub mod demo;
-pub mod door;
-pub mod front;
-pub mod http;
-pub mod lifeline;
+mod files;
+mod http;
+mod listener;
+mod locate;
 pub mod logging;
-pub mod metrics;
-pub mod origin;
-pub mod pool;
-pub mod proxy;
-pub mod stream;
-pub mod sys;
-pub mod threads;
+mod metrics;
+mod player;
+pub mod runtime;
+mod server;
+mod stream;
+mod upstream;

@@ -2,12 +2,12 @@
 
 use crossbeam_channel::{Receiver, bounded};
 use log::{Level, error, info};
+use srs_stream_proxy::app::Proxy;
 use srs_stream_proxy::config::{self, Command, Config, OriginArgs};
 use srs_stream_proxy::demo::lab::Lab;
 use srs_stream_proxy::demo::tour::{Tour, TourError};
-use srs_stream_proxy::door::Limits;
 use srs_stream_proxy::logging;
-use srs_stream_proxy::proxy::Proxy;
+use srs_stream_proxy::runtime::limits::Limits;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};

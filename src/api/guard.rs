@@ -1,8 +1,8 @@
 //! Who may use the System API: the operator and its origins, and no web page through their browser.
 
-use crate::door::head::{host_name, is_address_or_localhost};
-use crate::http::exchange::Exchange;
-use crate::stream::query::query_value;
+use crate::http::head::{host_name, is_address_or_localhost};
+use crate::http::query::query_value;
+use crate::server::exchange::Exchange;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 

@@ -1,6 +1,7 @@
 //! The System API: for origins, which register, and for operators, who look and drain.
 
 mod guard;
+pub mod heartbeat;
 mod operators;
 mod views;
 

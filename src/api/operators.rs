@@ -1,19 +1,21 @@
 //! The System API: heartbeats of origins, and what operators see and do.
 
-use super::guard::{Guard, REGISTER, Refused};
-use super::views;
+use crate::api::guard::{Guard, REGISTER, Refused};
+use crate::api::heartbeat;
+use crate::api::views;
+use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
-use crate::balancer::told::Told;
-use crate::balancer::{Balancer, heartbeat};
-use crate::door::Door;
-use crate::door::head::{Head, Refusal};
-use crate::http::exchange::{Exchange, ResponseHead};
-use crate::http::files::{FileRequest, Files};
-use crate::http::server::{Server, Service};
-use crate::http::{send_file, versions};
-use crate::metrics::{self, Metrics, Now};
-use crate::stream::share::Sharing;
-use crate::stream::viewers::Viewers;
+use crate::balancer::peer::Told;
+use crate::cache::Sharing;
+use crate::files::{FileRequest, Files};
+use crate::http::head::{Head, Refusal};
+use crate::listener::Door;
+use crate::metrics;
+use crate::metrics::{Metrics, Now};
+use crate::server::exchange::{Exchange, ResponseHead};
+use crate::server::server::{Server, Service};
+use crate::server::{send_file, versions};
+use crate::stream::stats::Viewers;
 use log::{error, info, warn};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! What operators see, as JSON: one picture of all proxies.
 
 use crate::balancer::OriginView;
-use crate::balancer::told::{Told, ToldStream};
-use crate::stream::share::counters::Snapshot;
-use crate::stream::viewers::Viewers;
+use crate::balancer::peer::{Told, ToldStream};
+use crate::cache::counters::Snapshot;
+use crate::stream::stats::Viewers;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub fn origins(origins: &[OriginView], proxies: &[Told]) -> Value {
             .endpoints
             .rtmp
             .iter()
-            .find_map(|it| crate::balancer::heartbeat::port(it));
+            .find_map(|it| crate::balancer::origin::port(it));
         json!({
             "id": &*view.id,
             "device_id": origin.device_id,

@@ -2,9 +2,9 @@
 
 mod shared;
 
-use super::origin::{Origin, OriginState};
-use super::pins::{Pins, Slot};
-use super::{Balancer, Candidate, OriginView, Unavailable};
+use crate::balancer::origin::{Origin, OriginState};
+use crate::balancer::pins::{Pins, Slot};
+use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::stream::url::StreamUrl;
 use log::{info, warn};
 use std::cmp::Reverse;
@@ -280,10 +280,6 @@ impl Balancer for Memory {
         drop(state);
         views.sort_by_key(|view| (view.state == OriginState::Stale, Reverse(view.streams)));
         views
-    }
-
-    fn pinned_streams(&self) -> usize {
-        self.lock().pins.len()
     }
 }
 

@@ -1,22 +1,17 @@
 //! Which origin: who is there, which streams are pinned where, and finding the one that has a stream.
 
-pub mod find;
-pub mod heartbeat;
 pub mod memory;
 pub mod origin;
+pub mod peer;
 mod pins;
-mod publishing;
 pub mod redis;
-pub mod rounds;
-pub mod told;
-mod tries;
 
 use crate::stream::url::StreamUrl;
 use origin::{Origin, OriginState};
+use peer::Told;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use told::Told;
 
 /// The shared table cannot be changed now; says why.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -77,9 +72,6 @@ pub trait Balancer: Send + Sync {
 
     /// All origins, for operators.
     fn origins(&self) -> Vec<OriginView>;
-
-    /// How many streams are pinned.
-    fn pinned_streams(&self) -> usize;
 
     /// The stream of an HLS session whose id is not ours, where another proxy has left it.
     fn foreign_session(&self, _id: &str) -> Option<StreamUrl> {

@@ -1,6 +1,5 @@
 //! An origin: a media server that has announced itself.
 
-use super::heartbeat::port;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,4 +61,35 @@ pub enum OriginState {
     Suspect,
     /// Its heartbeat is older than the TTL.
     Stale,
+}
+
+/// The port of an endpoint as SRS writes it: `8080`, `:8080`, `0.0.0.0:8080`, `[::]:8080`, each with
+/// `tcp://` or `udp://` before it or without. Only the port counts; the address is the heartbeat's.
+pub fn port(endpoint: &str) -> Option<u16> {
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    let (host, port) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let good_host = host.is_empty()
+        || host.parse::<IpAddr>().is_ok()
+        || host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-.*".contains(&b));
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| *port > 0);
+    port.filter(|_| good_host && digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ports_are_never_zero(text in "\\PC{0,40}") {
+            prop_assert_ne!(port(&text), Some(0));
+        }
+    }
 }

@@ -95,6 +95,7 @@ impl Pins {
     }
 
     /// How many streams are pinned.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::error::ConfigError;
+use crate::config::error::ConfigError;
 
 /// The bytes of the file, `None` where there is none. A directory of that name is somebody else's.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {

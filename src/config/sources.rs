@@ -10,8 +10,8 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
-use super::error::{ConfigError, SECRETS, Source};
-use super::{Command, Config, OriginArgs, dotenv};
+use crate::config::error::{ConfigError, SECRETS, Source};
+use crate::config::{Command, Config, OriginArgs, dotenv};
 
 /// Finds the SRS origin that has the stream and relays HTTP-FLV, HTTP-TS and HLS from it.
 ///

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
-use super::sources::*;
 use super::*;
+use crate::config::sources::*;
 
 /// Runs over the words of a command line, an environment and a `.env`.
 fn run(arguments: &str, environment: &[(&str, &str)], dotenv: &str) -> Result<Command, String> {

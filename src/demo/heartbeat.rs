@@ -167,7 +167,7 @@ fn body(identity: &Identity, ip: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::heartbeat::parse;
+    use crate::api::heartbeat::parse;
 
     #[test]
     fn the_proxy_reads_what_is_sent() {

@@ -1,8 +1,8 @@
 //! The `demo` command: the proxy and two lab origins in one process, and what to try with them.
 
 use super::lab::{Lab, LabError};
+use crate::app::{Proxy, StartError};
 use crate::config::{Config, Listen, OriginArgs};
-use crate::proxy::{Proxy, StartError};
 use log::Level;
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -2,7 +2,7 @@
 
 use super::published::Published;
 use super::{Clip, Muxer, Position, Timeline};
-use crate::http::exchange::Outgoing;
+use crate::server::exchange::Outgoing;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 

@@ -6,8 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::url::{MAX_STREAM_URL, StreamUrl};
-use crate::balancer::Balancer;
+use crate::stream::url::{MAX_STREAM_URL, StreamUrl};
 
 /// Longest id of ours, in bytes: base64 makes 4 of 3.
 pub const MAX_SESSION_ID: usize = (MAX_STREAM_URL * 4).div_ceil(3);
@@ -27,11 +26,6 @@ pub fn stream_of_session(id: &str) -> Option<StreamUrl> {
     }
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
     StreamUrl::parse(&text).filter(|stream| stream.as_str() == text)
-}
-
-/// The stream of a session: from the id where it is ours, else from where another proxy has left it.
-pub fn stream_of(id: &str, balancer: &dyn Balancer) -> Option<StreamUrl> {
-    stream_of_session(id).or_else(|| balancer.foreign_session(id))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::query::raw_value;
+use crate::http::query::raw_value;
 
 /// The vhost that SRS uses when a request names none.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";

@@ -1,7 +1,7 @@
 //! What the Redis balancer needs of the memory that it goes on from.
 
-use super::{Entry, Memory};
 use crate::balancer::Balancer;
+use crate::balancer::memory::{Entry, Memory};
 use crate::balancer::origin::Origin;
 use crate::stream::url::StreamUrl;
 use std::sync::Arc;

@@ -5,29 +5,29 @@
 //! older than a second costs the request that wants it one round trip. When Redis is away everything
 //! goes on from memory but registering and draining, which have to reach all proxies.
 
-mod copies;
+mod address;
+mod cache;
+mod client;
 mod keys;
-mod link;
-mod picture;
 mod recent;
 mod server;
 mod session;
-mod site;
+mod sync;
 
-use super::origin::Origin;
-use super::told::Told;
-use super::{Balancer, Candidate, OriginView, Unavailable};
+use crate::balancer::origin::Origin;
+use crate::balancer::peer::Told;
+use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
 use ::redis::{Value, cmd};
-use copies::{Shared, within};
-use link::{Link, LinkError};
-use picture::{DRAIN_SECONDS, PIN_SECONDS, Picture, array, eval, text};
+use address::RedisSite;
+use cache::{Shared, within};
+use client::{Link, LinkError};
 use server::Server;
-use site::RedisSite;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use sync::{DRAIN_SECONDS, PIN_SECONDS, Picture, array, eval, text};
 use thiserror::Error;
 
 /// A pin that is in use is written again this often.
@@ -44,7 +44,7 @@ const MOST_PROXIES: usize = 100;
 pub enum RedisError {
     /// No Redis, or it does not let us in; the line names host and port.
     #[error(transparent)]
-    Redis(#[from] site::BadRedis),
+    Redis(#[from] address::BadRedis),
     /// No thread.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -152,8 +152,7 @@ impl Balancer for Redis {
         let (memory, id) = (&self.shared.memory, origin.id());
         let value = Server::encode(&origin, SystemTime::now());
         let replaced = memory.replaces(&origin);
-        let command =
-            picture::register(&origin, &value, self.shared.ttl, "new", replaced.as_deref());
+        let command = sync::register(&origin, &value, self.shared.ttl, "new", replaced.as_deref());
         match self.link.ask(vec![command]).as_deref() {
             Ok([Value::ServerError(error)]) => Err(refused(error)),
             Ok(_) => memory.register(origin),
@@ -255,10 +254,6 @@ impl Balancer for Redis {
 
     fn origins(&self) -> Vec<OriginView> {
         self.shared.memory.origins()
-    }
-
-    fn pinned_streams(&self) -> usize {
-        self.shared.memory.pinned_streams()
     }
 
     fn foreign_session(&self, id: &str) -> Option<StreamUrl> {

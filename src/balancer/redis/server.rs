@@ -1,8 +1,8 @@
 //! The value of a server's key: an origin, as the SRS project's proxy writes it.
 
-use super::keys;
-use crate::balancer::heartbeat::port;
+use crate::balancer::origin::port;
 use crate::balancer::origin::{Endpoints, Origin};
+use crate::balancer::redis::keys;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;

@@ -3,9 +3,9 @@
 //! An id of ours says its stream by itself; it is written all the same, so that the segments of our
 //! playlists can be asked for at the other proxy, too.
 
-use super::copies::{COPY_TIME, within};
-use super::picture::text;
-use super::{Redis, keys};
+use crate::balancer::redis::cache::{COPY_TIME, within};
+use crate::balancer::redis::sync::text;
+use crate::balancer::redis::{Redis, keys};
 use crate::stream::session::session_id;
 use crate::stream::url::StreamUrl;
 use ::redis::{Cmd, Value, cmd};

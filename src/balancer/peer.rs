@@ -1,0 +1,78 @@
+//! What one proxy tells the others of itself: which streams it serves, from where, to how many.
+
+use crate::stream::stats::{StreamView, Totals, Viewers};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime};
+
+/// Streams that are told of at most, those with most viewers.
+const MOST_STREAMS: usize = 1000;
+
+/// One proxy, as all see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its name, which is in the `Via` of what it asks origins.
+    pub proxy: String,
+    /// Where its players come in, as it is bound.
+    pub players: String,
+    pub streams: Vec<ToldStream>,
+    /// Bytes of bodies sent so far.
+    pub bytes: u64,
+    pub bits_per_second: u64,
+    /// Past rates in bits per second, the oldest first, one each [`Viewers::step`].
+    pub history: Vec<u64>,
+}
+
+/// One stream that a proxy serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldStream {
+    pub url: String,
+    /// The origin's id.
+    pub origin: String,
+    pub origin_address: String,
+    pub viewers: usize,
+    pub bytes: u64,
+    pub bits_per_second: u64,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+impl Told {
+    /// What the proxy of that name serves now.
+    pub fn of(proxy: &str, players: &str, viewers: &Viewers) -> Self {
+        let Totals {
+            bytes,
+            bits_per_second,
+            history,
+        } = viewers.totals();
+        let streams = viewers.streams().into_iter().take(MOST_STREAMS);
+        Self {
+            proxy: proxy.to_owned(),
+            players: players.to_owned(),
+            streams: streams.map(ToldStream::of).collect(),
+            bytes,
+            bits_per_second,
+            history,
+        }
+    }
+}
+
+impl ToldStream {
+    fn of(view: StreamView) -> Self {
+        let since = view.since.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            url: view.url.as_str().to_owned(),
+            origin: view.origin.to_string(),
+            origin_address: view.address,
+            viewers: view.viewers,
+            bytes: view.bytes,
+            bits_per_second: view.bits_per_second,
+            since: since.map_or(0, |since| since.as_secs()),
+        }
+    }
+
+    /// When the first of its viewers came.
+    pub fn since(&self) -> SystemTime {
+        let since = Duration::from_secs(self.since.min(u64::from(u32::MAX)));
+        SystemTime::UNIX_EPOCH + since
+    }
+}

@@ -1,0 +1,108 @@
+//! Where Redis is, and getting in.
+
+use crate::balancer::redis::client::one_line;
+use crate::config::RedisSettings;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, RedisResult,
+};
+use std::fmt;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Connecting, and each read and write: Redis answers in less than a millisecond, or something is
+/// wrong.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The Redis of the settings.
+#[derive(Clone)]
+pub struct RedisSite {
+    settings: RedisSettings,
+}
+
+/// Why Redis cannot be used; one line that names host and port, and never the password.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("Redis at {site}: {why}")]
+pub struct BadRedis {
+    site: String,
+    why: String,
+}
+
+/// `host:port`.
+impl fmt::Display for RedisSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RedisSettings { host, port, .. } = &self.settings;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl RedisSite {
+    /// That Redis.
+    pub fn new(settings: &RedisSettings) -> Self {
+        Self {
+            settings: settings.clone(),
+        }
+    }
+
+    /// Connects, within half a second for each step, and sees that Redis talks to us.
+    ///
+    /// # Errors
+    /// [`BadRedis`].
+    pub fn connect(&self) -> Result<Connection, BadRedis> {
+        self.try_connect().map_err(|error| self.explain(&error))
+    }
+
+    fn try_connect(&self) -> RedisResult<Connection> {
+        let RedisSettings {
+            host,
+            port,
+            password,
+            db,
+        } = &self.settings;
+        let mut redis = RedisConnectionInfo::default()
+            .set_db(*db)
+            .set_skip_set_lib_name();
+        if let Some(password) = password {
+            redis = redis.set_password(password);
+        }
+        let info = ConnectionAddr::Tcp(host.clone(), *port)
+            .into_connection_info()?
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+            .set_redis_settings(redis);
+        let mut connection = Client::open(info)?.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
+        redis::cmd("PING").query::<()>(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// What an error means for whoever wrote the settings.
+    pub fn explain(&self, error: &RedisError) -> BadRedis {
+        let text = one_line(error);
+        let db = self.settings.db;
+        let why = if error.code() == Some("NOAUTH") || text.contains("Authentication required") {
+            "it wants a password (PROXY_REDIS_PASSWORD)".to_owned()
+        } else if error.kind() == ErrorKind::AuthenticationFailed
+            || error.code() == Some("WRONGPASS")
+        {
+            format!("the password is refused (PROXY_REDIS_PASSWORD): {text}")
+        } else if text.contains("DB index") || text.contains("SELECT") || text.contains("database")
+        {
+            format!("there is no database {db} (PROXY_REDIS_DB): {text}")
+        } else if error.is_timeout() {
+            "no answer within 0.5 s (PROXY_REDIS_HOST, PROXY_REDIS_PORT)".to_owned()
+        } else if error.is_io_error() {
+            format!("{text} (PROXY_REDIS_HOST, PROXY_REDIS_PORT)")
+        } else {
+            text
+        };
+        BadRedis {
+            site: self.to_string(),
+            why,
+        }
+    }
+}

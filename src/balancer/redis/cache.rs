@@ -1,0 +1,143 @@
+//! What this proxy knows of Redis: short copies of pins and sessions, and the memory beneath.
+
+use crate::balancer::memory::Memory;
+use crate::balancer::redis::recent::Recent;
+use crate::stream::url::StreamUrl;
+use log::warn;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Streams whose copies are kept at least.
+const STREAMS: usize = 20_000;
+/// Foreign session ids that are kept at least.
+const SESSIONS: usize = 4096;
+/// Keys that were warned of once; beyond it nothing is warned of any more.
+const MOST_WARNED: usize = 1000;
+/// A copy is believed for this long.
+pub const COPY_TIME: Duration = Duration::from_secs(1);
+
+/// What requests and the link's thread share.
+pub struct Shared {
+    /// The origins and pins that are known here. It never waits for Redis.
+    pub memory: Memory,
+    /// How long an origin lives after a heartbeat.
+    pub ttl: Duration,
+    copies: Mutex<Copies>,
+    warned: Mutex<HashSet<String>>,
+}
+
+/// The copies.
+pub struct Copies {
+    /// By stream.
+    pub pins: Recent<PinCopy>,
+    /// Sessions of others, by id.
+    pub foreign: Recent<SessionCopy>,
+    /// When the session of a stream was written last.
+    pub sessions: Recent<Option<Instant>>,
+}
+
+/// A pin in Redis, as far as it is known.
+#[derive(Debug, Default)]
+pub struct PinCopy {
+    /// When Redis was asked last, or told.
+    pub looked: Option<Instant>,
+    /// When this proxy changed it last.
+    pub changed: Option<Instant>,
+    /// The origin's id.
+    pub id: Option<Arc<str>>,
+    /// When it was written last. `None` with an id: Redis has another, or was away.
+    pub written: Option<Instant>,
+}
+
+/// Another proxy's session.
+#[derive(Debug, Default)]
+pub struct SessionCopy {
+    pub looked: Option<Instant>,
+    pub stream: Option<StreamUrl>,
+}
+
+/// Whether `at` was less than `time` ago.
+pub fn within(at: Option<Instant>, time: Duration, now: Instant) -> bool {
+    at.is_some_and(|at| now.saturating_duration_since(at) < time)
+}
+
+impl PinCopy {
+    /// Whether Redis is to be asked. Where an origin is known only one request asks, and the others go
+    /// on with the copy meanwhile.
+    pub fn is_old(&mut self, now: Instant) -> bool {
+        if within(self.looked, COPY_TIME, now) {
+            return false;
+        }
+        if self.id.is_some() {
+            self.looked = Some(now);
+        }
+        true
+    }
+}
+
+impl Shared {
+    /// Nothing is known yet.
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            memory: Memory::new(ttl),
+            ttl,
+            copies: Mutex::new(Copies {
+                pins: Recent::new(STREAMS),
+                foreign: Recent::new(SESSIONS),
+                sessions: Recent::new(STREAMS),
+            }),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// The copies; memory may be asked under this lock, Redis never.
+    pub fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A foreign or broken value under one of our keys: one line for each key.
+    pub fn skip(&self, key: &str, why: &str) {
+        self.warn_once(key, &format!("skipping {key} in Redis: {why}"));
+    }
+
+    /// One line for each `about`.
+    pub fn warn_once(&self, about: &str, line: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MOST_WARNED && warned.insert(about.to_owned()) {
+            drop(warned);
+            warn!("{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_asks_for_a_known_stream_and_all_for_an_unknown_one() {
+        let (mut copy, now) = (PinCopy::default(), Instant::now());
+        assert!(copy.is_old(now) && copy.is_old(now), "nothing is known");
+        copy.id = Some("o".into());
+        assert!(copy.is_old(now));
+        assert!(!copy.is_old(now), "somebody is asking");
+        assert!(copy.is_old(now + COPY_TIME));
+        copy.id = None;
+        copy.looked = Some(now);
+        assert!(
+            !copy.is_old(now),
+            "that there is no pin is known for a while, too"
+        );
+    }
+
+    #[test]
+    fn each_key_is_warned_of_once_and_not_too_many() {
+        let shared = Shared::new(Duration::from_secs(1));
+        for n in 0..MOST_WARNED * 2 {
+            shared.skip(&n.to_string(), "test");
+            shared.skip("the same", "test");
+        }
+        assert_eq!(shared.warned.lock().unwrap().len(), MOST_WARNED);
+    }
+}

@@ -1,0 +1,253 @@
+//! The link to Redis: one connection on a thread of its own. Requests hand it their commands, and all
+//! that wait at the same time go out as one pipeline: one round trip, whoever asks, and no lock over it.
+
+use crate::balancer::redis::address::{BadRedis, RedisSite};
+use crate::balancer::redis::sync::Picture;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use log::{debug, info, warn};
+use redis::{Cmd, Connection, ConnectionLike, Pipeline, RedisError, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// Jobs that wait at most; beyond it a request goes on with what this proxy knows itself.
+const MOST_WAITING: usize = 4096;
+/// Jobs that go out at once at most.
+const BATCH: usize = 256;
+/// How long a request waits for its answer: the connection's own timeout, and the batch before.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// The shared origins are read this often: a new one is to be picked by all within a second.
+const POLL: Duration = Duration::from_millis(300);
+/// Between two tries to connect, from the first to the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Redis cannot be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away;
+
+/// What requests hold of the link.
+pub struct Link {
+    jobs: Sender<Job>,
+    up: Arc<AtomicBool>,
+}
+
+struct Job {
+    commands: Vec<Cmd>,
+    answer: Option<Sender<Vec<Value>>>,
+}
+
+impl Link {
+    /// Connects, reads the picture for the first time, and keeps both up from now on.
+    ///
+    /// # Errors
+    /// [`BadRedis`] when there is no Redis, or it does not let us in; the system's error when there is
+    /// no thread.
+    pub fn start(site: RedisSite, picture: Picture) -> Result<Self, LinkError> {
+        let (jobs, inbox) = bounded(MOST_WAITING);
+        let up = Arc::new(AtomicBool::new(false));
+        let mut keeper = Keeper {
+            site,
+            picture,
+            inbox,
+            up: up.clone(),
+        };
+        let connection = keeper.connect().map_err(LinkError::Redis)?;
+        thread::Builder::new()
+            .name("redis".to_owned())
+            .spawn(move || keeper.run(connection))
+            .map_err(LinkError::Thread)?;
+        Ok(Self { jobs, up })
+    }
+
+    /// Whether Redis answered last time.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// Asks, in one round trip; waits 0.7 s at most, and not at all while Redis is known to be away.
+    /// Gives a value for each command; one that Redis refused is a [`Value::ServerError`].
+    ///
+    /// # Errors
+    /// [`Away`]; then nothing is known of what became of the commands.
+    pub fn ask(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Away> {
+        let (answer, answers) = bounded(1);
+        self.send(Job {
+            commands,
+            answer: Some(answer),
+        })?;
+        answers.recv_timeout(PATIENCE).map_err(|_| Away)
+    }
+
+    /// Hands over commands whose answers nobody waits for. Gives whether they will be sent.
+    pub fn tell(&self, commands: Vec<Cmd>) -> bool {
+        let job = Job {
+            commands,
+            answer: None,
+        };
+        self.send(job).is_ok()
+    }
+
+    fn send(&self, job: Job) -> Result<(), Away> {
+        if !self.is_up() {
+            return Err(Away);
+        }
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Away),
+        }
+    }
+}
+
+/// Why there is no link.
+#[derive(Debug)]
+pub enum LinkError {
+    Redis(BadRedis),
+    Thread(io::Error),
+}
+
+/// The thread's own.
+struct Keeper {
+    site: RedisSite,
+    picture: Picture,
+    inbox: Receiver<Job>,
+    up: Arc<AtomicBool>,
+}
+
+/// Why the thread stops serving a connection.
+enum End {
+    /// The proxy ends.
+    Over,
+    Broken(RedisError),
+}
+
+impl From<RedisError> for End {
+    fn from(error: RedisError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Keeper {
+    fn run(mut self, connection: Connection) {
+        let mut connection = Some(connection);
+        while let Some(open) = connection.take() {
+            let error = match self.serve(open) {
+                End::Over => return,
+                End::Broken(error) => error,
+            };
+            self.up.store(false, Ordering::Release);
+            warn!(
+                "Redis at {} is away ({}): known origins and streams go on from memory, registrations get 503",
+                self.site,
+                one_line(&error)
+            );
+            let since = Instant::now();
+            connection = self.reconnect();
+            if connection.is_some() {
+                info!(
+                    "Redis at {} is back after {:.1} s",
+                    self.site,
+                    since.elapsed().as_secs_f64()
+                );
+            }
+        }
+    }
+
+    /// Connects, and brings both sides to the same picture.
+    fn connect(&mut self) -> Result<Connection, BadRedis> {
+        let mut connection = self.site.connect()?;
+        let poll = self.picture.poll(&mut connection);
+        poll.map_err(|error| self.site.explain(&error))?;
+        self.up.store(true, Ordering::Release);
+        Ok(connection)
+    }
+
+    /// `None` when the proxy ends meanwhile.
+    fn reconnect(&mut self) -> Option<Connection> {
+        let (mut pause, longest) = BACKOFF;
+        loop {
+            let next = Instant::now() + pause;
+            loop {
+                // Jobs that were handed over when the link broke: dropped, they are answered.
+                match self.inbox.recv_deadline(next) {
+                    Ok(job) => drop(job),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+            }
+            match self.connect() {
+                Ok(connection) => return Some(connection),
+                Err(bad) => debug!("{bad}"),
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    fn serve(&mut self, mut connection: Connection) -> End {
+        let mut next = Instant::now() + POLL;
+        loop {
+            match self.inbox.recv_deadline(next) {
+                Ok(job) => {
+                    if let Err(error) = self.batch(&mut connection, job) {
+                        return error.into();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return End::Over,
+            }
+            if Instant::now() >= next {
+                if let Err(error) = self.picture.poll(&mut connection) {
+                    return error.into();
+                }
+                next = Instant::now() + POLL;
+            }
+        }
+    }
+
+    fn batch(&self, connection: &mut Connection, first: Job) -> Result<(), RedisError> {
+        let waiting = self.inbox.try_iter().take(BATCH - 1);
+        let jobs: Vec<Job> = std::iter::once(first).chain(waiting).collect();
+        let commands = jobs.iter().flat_map(|job| &job.commands);
+        let mut answers = send(connection, commands)?.into_iter();
+        for job in jobs {
+            let own: Vec<Value> = answers.by_ref().take(job.commands.len()).collect();
+            match job.answer {
+                // Whoever has waited for too long is gone.
+                Some(answer) => drop(answer.try_send(own)),
+                None => own
+                    .iter()
+                    .for_each(|value| self.picture.note_refused(value)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends all commands at once and gives a value for each.
+///
+/// # Errors
+/// The connection's; that Redis refuses one command is its value.
+pub fn send<'a>(
+    connection: &mut Connection,
+    commands: impl Iterator<Item = &'a Cmd>,
+) -> Result<Vec<Value>, RedisError> {
+    let mut pipeline = Pipeline::new();
+    let mut count = 0;
+    for command in commands {
+        pipeline.add_command(command.clone());
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    connection.req_packed_commands(&pipeline.get_packed_pipeline(), 0, count)
+}
+
+/// An error without its line breaks: it goes into one log line.
+pub fn one_line(error: &RedisError) -> String {
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,223 @@
+//! What may be shared, and for how long (RFC 9111 section 3, and what live HLS allows beyond it).
+
+use crate::http::Fields;
+use crate::http::head::Head;
+use std::time::{Duration, SystemTime};
+
+/// Largest segment that is shared, in bytes.
+pub const MAX_SEGMENT: u64 = 16 * 1024 * 1024;
+/// How long a segment is kept after its last byte, where the origin does not say.
+pub const SEGMENT_TIME: Duration = Duration::from_secs(10);
+/// How long a playlist is kept at most.
+pub const PLAYLIST_TIME: Duration = Duration::from_millis(500);
+/// How long a 404 is kept at most: a crowd for a stream that is not there must not crush the origins.
+pub const NOT_FOUND_TIME: Duration = Duration::from_millis(250);
+/// No origin's word is believed for longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether the request is one that others may share: a plain GET that asks for the whole, and says
+/// nothing of who asks.
+pub fn is_plain(head: &Head) -> bool {
+    let personal = |name: &str| {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let conditional = name
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case("if-"));
+        is("range") || is("authorization") || is("cookie") || conditional
+    };
+    head.method == "GET" && !head.fields.iter().any(|(name, _)| personal(name))
+}
+
+/// What an origin says of how long its answer may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It is for one player only.
+    Private,
+    /// For this long from now on; not at all after those who wait already where it is zero.
+    For(Duration),
+    /// Nothing.
+    Nothing,
+}
+
+impl Said {
+    /// For how long from now on, with `most` as the limit; `None` where it may not be shared.
+    pub fn at_most(self, most: Duration) -> Option<Duration> {
+        match self {
+            Self::Private => None,
+            Self::For(time) => Some(time.min(most)),
+            Self::Nothing => Some(most),
+        }
+    }
+}
+
+/// What the header lines of an answer say. One whose body is encoded is for those who asked for that
+/// encoding, and the shared request asks for none.
+pub fn said(fields: &Fields) -> Said {
+    let mut vary = fields.tokens("vary");
+    if fields.count("set-cookie") > 0
+        || fields.count("content-encoding") > 0
+        || !vary.all(|name| name.eq_ignore_ascii_case(b"accept-encoding"))
+    {
+        return Said::Private;
+    }
+    let mut shared_age = None;
+    let mut max_age = None;
+    for directive in fields.tokens("cache-control") {
+        let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&directive[..at], &directive[at + 1..]),
+            None => (directive, &b""[..]),
+        };
+        let is = |other: &[u8]| name.trim_ascii_end().eq_ignore_ascii_case(other);
+        if is(b"no-store") || is(b"private") {
+            return Said::Private;
+        } else if is(b"no-cache") {
+            // Not to be used again without asking; those who wait already may share it.
+            shared_age = Some(Duration::ZERO);
+        } else if is(b"s-maxage") && shared_age.is_none() {
+            shared_age = Some(seconds(value));
+        } else if is(b"max-age") && max_age.is_none() {
+            max_age = Some(seconds(value));
+        }
+    }
+    // RFC 9111 section 4.2.1: s-maxage, else max-age, else Expires.
+    match shared_age.or(max_age).or_else(|| expires(fields)) {
+        Some(time) => Said::For(time.min(LONGEST).saturating_sub(age(fields))),
+        None => Said::Nothing,
+    }
+}
+
+/// The age that an answer had when it came here.
+pub fn age(fields: &Fields) -> Duration {
+    fields.one("age").map_or(Duration::ZERO, seconds)
+}
+
+/// What is no number of seconds counts as 0 (RFC 9111 section 4.2.1: stale), what is too large as the
+/// most.
+fn seconds(value: &[u8]) -> Duration {
+    let value = value.trim_ascii();
+    let value = value
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(value);
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    match text.parse() {
+        Ok(seconds) if digits => Duration::from_secs(seconds).min(LONGEST),
+        _ if digits => LONGEST,
+        _ => Duration::ZERO,
+    }
+}
+
+fn expires(fields: &Fields) -> Option<Duration> {
+    let time = |name: &str| {
+        let text = fields.text(name)?;
+        httpdate::parse_http_date(text).ok()
+    };
+    fields.one("expires")?;
+    let now = time("date").unwrap_or_else(SystemTime::now);
+    let until = time("expires").unwrap_or(now);
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::parse;
+    use proptest::prelude::*;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        Fields::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())))
+    }
+
+    #[test]
+    fn plain_requests() {
+        for (method, line, plain) in [
+            ("GET", "Accept: */*", true),
+            ("GET", "Accept-Encoding: gzip", true),
+            ("GET", "If: x", true),
+            ("HEAD", "Accept: */*", false),
+            ("GET", "Range: bytes=0-", false),
+            ("GET", "if-range: x", false),
+            ("GET", "If-None-Match: *", false),
+            ("GET", "If-Modified-Since: x", false),
+            ("GET", "authorization: Basic x", false),
+            ("GET", "Cookie: a=b", false),
+        ] {
+            let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+            let head = parse(text.as_bytes()).unwrap();
+            assert_eq!(is_plain(&head), plain, "{method} {line}");
+        }
+    }
+
+    #[test]
+    fn what_origins_say() {
+        let time = |seconds| Said::For(Duration::from_secs(seconds));
+        let rows: [(&[(&str, &str)], Said); 27] = [
+            (&[], Said::Nothing),
+            (&[("Cache-Control", "public")], Said::Nothing),
+            (&[("Cache-Control", "max-age=5")], time(5)),
+            (&[("cache-control", "Public, MAX-AGE=5")], time(5)),
+            (&[("Cache-Control", "max-age=\"5\"")], time(5)),
+            (&[("Cache-Control", "max-age=5, s-maxage=2")], time(2)),
+            (&[("Cache-Control", "s-maxage=20,max-age=5")], time(20)),
+            (&[("Cache-Control", "max-age=5"), ("Age", "3")], time(2)),
+            (&[("Cache-Control", "max-age=5"), ("Age", "30")], time(0)),
+            (&[("Cache-Control", "max-age=0")], time(0)),
+            (&[("Cache-Control", "max-age=-1")], time(0)),
+            (&[("Cache-Control", "max-age=x")], time(0)),
+            (&[("Cache-Control", "max-age")], time(0)),
+            (
+                &[("Cache-Control", "max-age=99999999999999999999999")],
+                time(24 * 3600),
+            ),
+            (&[("Cache-Control", "no-cache")], time(0)),
+            (&[("Cache-Control", "no-cache, max-age=5")], time(0)),
+            (
+                &[
+                    ("Cache-Control", "max-age=5"),
+                    ("Cache-Control", "no-store"),
+                ],
+                Said::Private,
+            ),
+            (&[("Cache-Control", "private, max-age=5")], Said::Private),
+            (&[("Cache-Control", "Private=\"x\"")], Said::Private),
+            (&[("Set-Cookie", "a=b")], Said::Private),
+            (&[("Vary", "Accept-Encoding")], Said::Nothing),
+            (&[("Vary", "accept-encoding, Origin")], Said::Private),
+            (&[("Vary", "*")], Said::Private),
+            (&[("Content-Encoding", "gzip")], Said::Private),
+            (&[("Expires", "0")], time(0)),
+            (
+                &[
+                    ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("Expires", "Sun, 06 Nov 1994 08:49:40 GMT"),
+                ],
+                time(3),
+            ),
+            (&[("Cache-Control", "max-age=5"), ("Expires", "0")], time(5)),
+        ];
+        for (lines, expected) in rows {
+            assert_eq!(said(&fields(lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_passed() {
+        assert_eq!(Said::Private.at_most(PLAYLIST_TIME), None);
+        assert_eq!(Said::Nothing.at_most(PLAYLIST_TIME), Some(PLAYLIST_TIME));
+        let long = Said::For(Duration::from_secs(9));
+        assert_eq!(long.at_most(PLAYLIST_TIME), Some(PLAYLIST_TIME));
+        let none = Said::For(Duration::ZERO);
+        assert_eq!(none.at_most(PLAYLIST_TIME), Some(Duration::ZERO));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_one_of_them_private_makes_it_private(
+            before in "[ -~]{0,20}", after in "[ -~]{0,20}", name in "no-store|private|No-Store",
+        ) {
+            let value = format!("{before},{name},{after}");
+            prop_assert_eq!(said(&fields(&[("Cache-Control", &value)])), Said::Private);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A client: its socket, what it asked for, and where the exchange with it stands.
+
+use crate::http::head::Head;
+use crate::runtime::cancel::Lifeline;
+use crate::runtime::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Parts of a message that the system takes at once, on Linux.
+const MOST_PARTS: usize = 1024;
+
+/// A request that has passed the door: the head, and the body where one was read.
+#[derive(Debug)]
+pub struct Passed {
+    pub head: Head,
+    pub body: Vec<u8>,
+    /// The request's id, as the player and the log see it.
+    pub id: String,
+    /// When its head was whole.
+    pub since: Instant,
+}
+
+/// How a worker leaves the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The response is whole, and the client may ask again.
+    KeepAlive,
+    /// The response is whole, and the connection ends with it.
+    Close,
+    /// The response is not whole: the connection ends, by a reset where the end of the connection
+    /// would otherwise pass for the end of the body.
+    Broken { reset: bool },
+}
+
+/// Where the exchange with a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is asked. Since when.
+    Idle(Instant),
+    /// A head is on its way.
+    Reading,
+    /// A worker has, or will get, the request.
+    Busy,
+    /// The connection is to be closed; with a reset or without.
+    Over { reset: bool },
+}
+
+/// One client connection, shared by the thread that reads its heads and the worker that answers.
+#[derive(Debug)]
+pub struct Client {
+    /// Unguessable enough, and never used twice in a process.
+    pub id: u64,
+    pub peer: SocketAddr,
+    /// Cut when the client leaves while it is served.
+    pub lifeline: Arc<Lifeline>,
+    socket: TcpStream,
+    state: Mutex<State>,
+    finished: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    request: Option<Passed>,
+    /// Whether a request has been answered so that another may follow.
+    served: bool,
+    /// Whether the connection's thread waits for the worker. Most times it polls the socket instead,
+    /// and a condition variable makes a system call for nobody, too.
+    awaited: bool,
+}
+
+impl Client {
+    /// Takes an accepted socket; the client is idle from now on.
+    pub fn new(id: u64, socket: TcpStream, peer: SocketAddr) -> Self {
+        Self {
+            id,
+            peer,
+            lifeline: Lifeline::new(),
+            socket,
+            state: Mutex::new(State {
+                phase: Phase::Idle(Instant::now()),
+                request: None,
+                served: false,
+                awaited: false,
+            }),
+            finished: Condvar::new(),
+        }
+    }
+
+    /// The socket, for the door's own reading and polling.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Where the exchange stands.
+    pub fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    /// Since when nothing is asked, where that is so, and whether something ever was: who has been
+    /// served is likelier to come back than one who has only connected.
+    pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
+        let state = self.lock();
+        match state.phase {
+            Phase::Idle(since) => Some((state.served, since)),
+            _ => None,
+        }
+    }
+
+    /// The door begins to read a head. `false` when the connection is to end instead.
+    pub(super) fn begin_reading(&self) -> bool {
+        let mut state = self.lock();
+        let go = matches!(state.phase, Phase::Idle(_));
+        if go {
+            state.phase = Phase::Reading;
+        }
+        go
+    }
+
+    /// The door passes a request on: from now until [`Client::finish`] the client is a worker's.
+    /// `false` when the connection was ended meanwhile.
+    pub(super) fn pass(&self, request: Passed) -> bool {
+        let mut state = self.lock();
+        let go = state.phase == Phase::Reading;
+        if go {
+            state.request = Some(request);
+            state.phase = Phase::Busy;
+        }
+        go
+    }
+
+    /// Looks at the request that waits for a worker.
+    pub fn with_request<T>(&self, look: impl FnOnce(&Passed) -> T) -> Option<T> {
+        self.lock().request.as_ref().map(look)
+    }
+
+    /// The worker takes the request; `None` when somebody else has taken it.
+    pub fn take(&self) -> Option<Passed> {
+        self.lock().request.take()
+    }
+
+    /// The worker is done with the client.
+    pub fn finish(&self, ending: Ending) {
+        let mut state = self.lock();
+        state.phase = match ending {
+            Ending::KeepAlive => Phase::Idle(Instant::now()),
+            Ending::Close => Phase::Over { reset: false },
+            Ending::Broken { reset } => Phase::Over { reset },
+        };
+        state.served |= ending == Ending::KeepAlive;
+        if state.awaited {
+            self.finished.notify_all();
+        }
+        drop(state);
+        // The connection's thread polls the socket: shutting it down is what wakes it. Before a
+        // reset only the reading half may go, for a FIN would look like the end of the body.
+        match ending {
+            Ending::KeepAlive => {}
+            Ending::Broken { reset: true } => self.shut(Shutdown::Read),
+            // Unread bytes have woken the thread already. It takes them before it closes: the kernel
+            // resets a connection that is closed with unread bytes, and drops what is still unsent.
+            Ending::Close if self.has_unread() => self.shut(Shutdown::Write),
+            Ending::Close | Ending::Broken { reset: false } => self.shut(Shutdown::Both),
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(&self.socket, &mut [0; 1], flags), Ok((got, _)) if got > 0)
+    }
+
+    /// Ends an idle connection, or one that is still sending its head; gives whether it was.
+    pub fn end_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        let idle = matches!(state.phase, Phase::Idle(_) | Phase::Reading);
+        if idle {
+            state.phase = Phase::Over { reset: false };
+            drop(state);
+            self.shut(Shutdown::Both);
+        }
+        idle
+    }
+
+    /// Waits until no worker has the client, at most for `time`. Gives the phase then. Only the
+    /// connection's own thread waits.
+    pub(super) fn wait_finished(&self, time: Duration) -> Phase {
+        let mut state = self.lock();
+        state.awaited = true;
+        let (mut state, _) = self
+            .finished
+            .wait_timeout_while(state, time, |state| state.phase == Phase::Busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.awaited = false;
+        state.phase
+    }
+
+    /// The client has left while it was served, or is cut: whoever works for it is woken.
+    ///
+    /// By a reset, at once. A FIN would look like the end of a close-delimited body to a client that
+    /// has shut its writing half only, and merely marking the socket for a reset would not wake a
+    /// worker that is sending.
+    pub(super) fn left(&self) {
+        self.lifeline.cut();
+        if rustix::net::connect_unspec(&self.socket).is_err() {
+            self.shut(Shutdown::Both); // the peer was faster
+        }
+    }
+
+    pub(super) fn shut(&self, how: Shutdown) {
+        // An error means that the peer was faster.
+        let _ = self.socket.shutdown(how);
+    }
+
+    /// Sends all of `parts`, in one call where the socket takes it.
+    ///
+    /// # Errors
+    /// `TimedOut` when the client has taken no byte for `stall`; otherwise what the socket says.
+    pub fn send(&self, parts: &mut [IoSlice<'_>], stall: Duration) -> io::Result<()> {
+        self.send_counting(parts, stall, &mut 0)
+    }
+
+    /// The same; adds to `taken` the bytes that the socket took, also where it fails.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn send_counting(
+        &self,
+        parts: &mut [IoSlice<'_>],
+        stall: Duration,
+        taken: &mut u64,
+    ) -> io::Result<()> {
+        let mut parts = parts;
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            // One call takes so many parts (UIO_MAXIOV).
+            match self.send_some(&parts[..parts.len().min(MOST_PARTS)]) {
+                Ok(some) => {
+                    *taken += some as u64;
+                    IoSlice::advance_slices(&mut parts, some);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait_writable(stall)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends `bytes` only where the socket takes them all at once: for the accept loop, which waits
+    /// for nobody. Gives whether it did.
+    pub fn send_at_once(&self, bytes: &[u8]) -> bool {
+        self.send_some(&[IoSlice::new(bytes)]) == Ok(bytes.len())
+    }
+
+    fn send_some(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        // Not blocking for this call only: the socket itself stays blocking.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg(
+            &self.socket,
+            parts,
+            &mut SendAncillaryBuffer::default(),
+            flags,
+        )
+    }
+
+    /// Waits until the socket takes bytes again. The kernel says so only when a third of its buffer
+    /// is free, which a slow but live reader may need long for: what counts is whether the peer
+    /// takes anything at all.
+    fn wait_writable(&self, stall: Duration) -> io::Result<()> {
+        let look = (stall / 4).max(Duration::from_millis(1));
+        let mut held = sys::unacknowledged(&self.socket);
+        let mut taken_at = Instant::now();
+        loop {
+            if wait_for(&self.socket, PollFlags::OUT, Some(look))?.is_some() {
+                return Ok(());
+            }
+            let now_held = sys::unacknowledged(&self.socket);
+            if now_held < held {
+                held = now_held;
+                taken_at = Instant::now();
+            } else if taken_at.elapsed() >= stall {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client takes no bytes",
+                ));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Held for a few assignments only; a panic between them leaves a valid state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Polls one socket for `events`; `None` when `time` passes without any.
+pub(super) fn wait_for(
+    socket: &TcpStream,
+    events: PollFlags,
+    time: Option<Duration>,
+) -> io::Result<Option<PollFlags>> {
+    let time = time.map(|time| Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    });
+    let mut fds = [PollFd::new(socket, events)];
+    match poll(&mut fds, time.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(None),
+        Ok(_) => Ok(Some(fds[0].revents())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All connected clients, by id. The door puts them in and takes them out; workers look them up.
+#[derive(Debug, Default)]
+pub struct Clients(Mutex<HashMap<u64, Arc<Client>>>);
+
+impl Clients {
+    /// Adds a client under an id that is free.
+    pub(super) fn add(&self, socket: TcpStream, peer: SocketAddr) -> Arc<Client> {
+        let mut table = self.lock();
+        let id = loop {
+            let id = fastrand::u64(..);
+            if !table.contains_key(&id) {
+                break id;
+            }
+        };
+        let client = Arc::new(Client::new(id, socket, peer));
+        table.insert(id, client.clone());
+        client
+    }
+
+    pub(super) fn remove(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// The client of that id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of the table, so that nothing is done under its lock.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

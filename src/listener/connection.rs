@@ -1,0 +1,303 @@
+//! A connection's thread: reads heads, passes them on, watches its client meanwhile, closes.
+
+use crate::http::head;
+use crate::http::head::{Head, Refusal};
+use crate::listener::client::{Client, Passed, Phase, wait_for};
+use crate::listener::{Door, Hall};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A head must be whole this long after its first byte, unless the idle timeout is shorter.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long and how much a client is listened to before its connection is closed: closing with bytes
+/// unread would reset it, and the client might never see the status, or the end of the body.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
+/// A client that shuts its writing half while a short answer is on its way gets this long to
+/// receive it. One that has left looks the same.
+const HALF_CLOSE_GRACE: Duration = Duration::from_millis(700);
+/// How often a client that has sent more than it may is looked at while it is served.
+const LOOK: Duration = Duration::from_millis(250);
+/// First size of the head buffer, in bytes; most heads fit.
+const FIRST_READ: usize = 2048;
+
+/// Why no head was read.
+enum NoHead {
+    /// The client left, was idle for too long, or the door is closing.
+    Gone,
+    Refused(Refusal),
+    /// The head is good, its body is not.
+    RefusedBody(Refusal, Box<Head>),
+}
+
+pub(super) struct Connection<'a> {
+    door: &'a Door,
+    hall: &'a dyn Hall,
+    client: Arc<Client>,
+    /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
+    unread: Vec<u8>,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(door: &'a Door, hall: &'a dyn Hall, client: Arc<Client>) -> Self {
+        let unread = Vec::new();
+        Self {
+            door,
+            hall,
+            client,
+            unread,
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.next_request() {
+                Ok(request) => {
+                    let long = self.hall.is_long(&request.head);
+                    if !self.client.pass(request) {
+                        break;
+                    }
+                    if let Err(refusal) = self.hall.enter(&self.client) {
+                        let head = self.client.take().map(|passed| passed.head);
+                        self.refuse(&refusal, head.as_ref());
+                        break;
+                    }
+                    if self.watch(long) {
+                        break;
+                    }
+                }
+                Err(NoHead::Gone) => break,
+                Err(NoHead::Refused(refusal)) => {
+                    self.refuse(&refusal, None);
+                    break;
+                }
+                Err(NoHead::RefusedBody(refusal, head)) => {
+                    self.refuse(&refusal, Some(&head));
+                    break;
+                }
+            }
+        }
+        match self.client.phase() {
+            Phase::Over { reset: true } => {
+                // Fails only for a socket that is gone already.
+                let _ = SockRef::from(self.client.socket()).set_linger(Some(Duration::ZERO));
+            }
+            // The rest of the answer may still be on its way.
+            Phase::Over { reset: false } => self.discard(),
+            _ => {}
+        }
+    }
+
+    fn next_request(&mut self) -> Result<Passed, NoHead> {
+        let head = self.next_head()?;
+        let since = Instant::now();
+        if head.body > 0
+            && let Err(refusal) = self.hall.admit_body(&head)
+        {
+            return Err(NoHead::RefusedBody(refusal, Box::new(head)));
+        }
+        let body = self.body(&head)?;
+        if self.unread.is_empty() {
+            self.unread = Vec::new(); // a stream may run for hours: hold no buffer for it
+        }
+        let id = self.door.next_id();
+        Ok(Passed {
+            head,
+            body,
+            id,
+            since,
+        })
+    }
+
+    fn next_head(&mut self) -> Result<Head, NoHead> {
+        self.await_first_byte()?;
+        if !self.client.begin_reading() {
+            return Err(NoHead::Gone);
+        }
+        let end = Instant::now() + HEAD_TIME.min(self.door.idle_timeout);
+        let mut searched = 0;
+        loop {
+            let empty = head::leading_empty_lines(&self.unread);
+            if empty > 0 && searched == 0 {
+                self.unread.drain(..empty);
+            }
+            if let Some(length) = head::end_of_head(&self.unread, searched) {
+                let head = head::parse(&self.unread[..length]).map_err(NoHead::Refused)?;
+                self.unread.drain(..length);
+                return Ok(head);
+            }
+            searched = self.unread.len();
+            if let Some(refusal) = head::over_limit(&self.unread) {
+                return Err(NoHead::Refused(refusal));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.read_more(left, head::MAX_HEAD + 1) {
+                Ok(0) if self.unread.is_empty() => return Err(NoHead::Gone),
+                Ok(0) => {
+                    let message = "The request head is not whole.";
+                    return Err(NoHead::Refused(Refusal {
+                        status: 400,
+                        message,
+                    }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(NoHead::Refused(head::TOO_SLOW));
+                }
+                Err(_) => return Err(NoHead::Gone),
+            }
+        }
+    }
+
+    /// Waits for a request to begin, for the idle timeout since the last response at most.
+    fn await_first_byte(&mut self) -> Result<(), NoHead> {
+        while self.unread.is_empty() {
+            let Phase::Idle(since) = self.client.phase() else {
+                return Err(NoHead::Gone);
+            };
+            let left = self.door.idle_timeout.saturating_sub(since.elapsed());
+            match self.read_more(left, head::MAX_HEAD + 1) {
+                Ok(0) | Err(_) => return Err(NoHead::Gone),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is into `unread`, up to `most` bytes in all; 0 is the end.
+    fn read_more(&mut self, time: Duration, most: usize) -> io::Result<usize> {
+        let socket = self.client.socket();
+        let held = self.unread.len();
+        let room = (held * 2).max(FIRST_READ).min(most.max(held + 1));
+        self.unread.resize(room, 0);
+        let got = receive(socket, &mut self.unread[held..], time);
+        self.unread
+            .truncate(held + got.as_ref().map_or(0, |got| *got));
+        got
+    }
+
+    /// Reads the body that the head announced; the hall has agreed to its size.
+    fn body(&mut self, head: &Head) -> Result<Vec<u8>, NoHead> {
+        let length = usize::try_from(head.body).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        if head.expects_continue && self.unread.is_empty() {
+            // A client that reads no answers may have filled the socket.
+            let mut go_on = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
+            let sent = self.client.send(&mut go_on, HEAD_TIME);
+            sent.map_err(|_| NoHead::Gone)?;
+        }
+        let end = Instant::now() + HEAD_TIME.min(self.door.idle_timeout);
+        while self.unread.len() < length {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.read_more(left, length) {
+                Ok(0) => return Err(NoHead::Gone),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let message = "The request's body did not arrive in time.";
+                    return Err(NoHead::Refused(Refusal {
+                        status: 408,
+                        message,
+                    }));
+                }
+                Err(_) => return Err(NoHead::Gone),
+            }
+        }
+        let rest = self.unread.split_off(length);
+        Ok(std::mem::replace(&mut self.unread, rest))
+    }
+
+    /// Watches the client while a worker has it. Gives whether the connection is over.
+    ///
+    /// The next request, or the worker's shutting down of the socket, is what wakes this thread: a
+    /// client that waits for its answer needs nothing else, and no descriptor is spent on waking.
+    fn watch(&mut self, long: bool) -> bool {
+        let mut has_more = !self.unread.is_empty();
+        loop {
+            match self.client.phase() {
+                Phase::Busy => {}
+                Phase::Idle(_) | Phase::Reading => return false,
+                Phase::Over { .. } => return true,
+            }
+            let seen = if has_more {
+                // Pipelined bytes would wake a poll at once, again and again: wait for the worker.
+                self.client.wait_finished(LOOK);
+                wait_for(self.client.socket(), PollFlags::RDHUP, Some(Duration::ZERO))
+            } else {
+                let either = PollFlags::IN | PollFlags::RDHUP;
+                wait_for(self.client.socket(), either, Some(self.door.idle_timeout))
+            };
+            let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+            match seen {
+                Ok(None) => {}
+                Ok(Some(events)) if !events.intersects(gone) => has_more = true,
+                Ok(Some(_)) | Err(_) => self.end_for_a_leaver(long),
+            }
+        }
+    }
+
+    /// The client has shut its side, or all of the connection. What a worker does for it ends: a
+    /// stream at once, a short answer after a moment in which it may still get through.
+    fn end_for_a_leaver(&self, long: bool) {
+        let grace = if long {
+            Duration::ZERO
+        } else {
+            HALF_CLOSE_GRACE
+        };
+        if self.client.wait_finished(grace) == Phase::Busy {
+            self.client.left();
+            while self.client.wait_finished(LOOK) == Phase::Busy {}
+        }
+    }
+
+    /// Answers a request that does not pass, and closes so that the client sees the answer.
+    #[cold]
+    #[inline(never)] // its buffer has no place on the stack of every connection
+    fn refuse(&mut self, refusal: &Refusal, head: Option<&Head>) {
+        let id = self.door.next_id();
+        self.hall.refuse(&self.client, &id, refusal, head);
+        self.client.shut(Shutdown::Write);
+        self.discard();
+    }
+
+    /// Takes what the client still sends, for a moment and until it closes too.
+    fn discard(&self) {
+        let end = Instant::now() + LINGER_TIME;
+        let mut taken = 0;
+        let mut waste = [0; 4096];
+        while taken < LINGER_BYTES {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut socket = self.client.socket();
+            match wait_for(socket, PollFlags::IN, Some(left)) {
+                Ok(Some(_)) => match socket.read(&mut waste) {
+                    Ok(0) | Err(_) => break,
+                    Ok(got) => taken += got,
+                },
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Receives what there is, waiting for `time` where there is nothing yet. What has come already needs
+/// no waiting for: the watching thread has seen it come.
+fn receive(socket: &TcpStream, buffer: &mut [u8], time: Duration) -> io::Result<usize> {
+    loop {
+        match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((got, _)) => return Ok(got),
+            Err(Errno::AGAIN) if wait_for(socket, PollFlags::IN, Some(time))?.is_none() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+use super::*;
+use crate::balancer::origin::{Endpoints, Origin};
+use std::sync::LazyLock;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn stream() -> StreamUrl {
+    StreamUrl::parse("v.example/live/a").unwrap()
+}
+
+fn candidate(id: &str, state: OriginState) -> Candidate {
+    let origin = Origin {
+        server: id.to_owned(),
+        service: String::new(),
+        pid: String::new(),
+        device_id: String::new(),
+        ip: "127.0.0.1".parse().unwrap(),
+        endpoints: Endpoints::default(),
+    };
+    Candidate {
+        id: id.into(),
+        origin: Arc::new(origin),
+        state,
+    }
+}
+
+/// The one moment of these tests.
+fn now() -> Instant {
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *NOW
+}
+
+fn ago(time: Duration) -> Instant {
+    now().checked_sub(time).unwrap()
+}
+
+fn answer(age: Duration, url: Option<&str>) -> Answer {
+    let publishing = url.map(|url| {
+        let entry = serde_json::json!({"url": url, "publish": {"active": true}});
+        let page = serde_json::json!({"code": 0, "streams": [entry]});
+        published::of_page(&page)
+    });
+    Answer {
+        round: 1,
+        began: ago(age),
+        publishing,
+        late: false,
+    }
+}
+
+fn ids(names: &[&str]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+#[test]
+fn fresh_answers_make_the_verdict_and_an_exact_vhost_rules() {
+    let mut state = State::default();
+    let young = Duration::ZERO;
+    for (id, age, url) in [
+        ("default", young, Some("/live/a")),
+        ("other", young, Some("/live/b")),
+        ("ill", young, None),
+        ("old", HIT_TIME + 100 * MS, Some("v.example/live/a")),
+    ] {
+        state.answers.insert(id.into(), answer(age, url));
+    }
+    let verdict = state.verdict(&stream(), now());
+    assert_eq!(verdict.hits, ids(&["default"]));
+    assert_eq!(verdict.misses, ids(&["other"]));
+    assert!(!verdict.exact);
+    let exact = answer(young, Some("v.example/live/a"));
+    state.answers.insert("exact".into(), exact);
+    let mut verdict = state.verdict(&stream(), now());
+    verdict.misses.sort();
+    assert_eq!(verdict.hits, ids(&["exact"]));
+    assert_eq!(verdict.misses, ids(&["default", "other"]));
+    assert!(verdict.exact);
+}
+
+#[test]
+fn what_settles_an_inquiry_before_all_have_answered() {
+    use OriginState::{Alive, Draining};
+    let candidates = [
+        candidate("a", Alive),
+        candidate("b", Alive),
+        candidate("d", Draining),
+    ];
+    let stream = stream();
+    // (pinned to, hits, exact, misses, settled)
+    type Row<'a> = (Option<usize>, &'a [&'a str], bool, &'a [&'a str], bool);
+    let rows: [Row<'_>; 10] = [
+        (None, &[], false, &["a", "b", "d"], false),
+        (None, &["a"], true, &[], true),
+        (None, &["a"], false, &[], false), // an exact one may still come
+        (None, &["d"], true, &[], false),  // so may one that is not draining
+        (Some(0), &["a"], true, &[], true),
+        (Some(0), &["a"], false, &["b"], true),
+        (Some(0), &["b"], true, &[], false), // the pinned one has a word in it
+        (Some(0), &["b"], true, &["a"], true),
+        (Some(2), &["d"], true, &[], false), // it drains: does another have it?
+        (Some(2), &["d"], true, &["a"], false),
+    ];
+    for (pin, hits, exact, misses, settled) in rows {
+        let inquiry = Inquiry {
+            stream: &stream,
+            candidates: &candidates,
+            since: now(),
+            pin: pin.map(|at| &candidates[at]),
+            until: None,
+        };
+        let verdict = Verdict {
+            hits: ids(hits),
+            exact,
+            misses: ids(misses),
+        };
+        let what = format!("{pin:?} {verdict:?}");
+        assert_eq!(inquiry.is_settled_by(&verdict), settled, "{what}");
+    }
+}
+
+#[test]
+fn which_rounds_are_new_enough() {
+    let stream = stream();
+    let pin = candidate("pin", OriginState::Alive);
+    let round = |age: Duration, asked: &[&str], awaited: &[&str]| Round {
+        began: ago(age),
+        asked: ids(asked).into_iter().collect(),
+        awaited: ids(awaited).into_iter().collect(),
+    };
+    let lack = |state: &State, since: Duration, pin: Option<&Candidate>| {
+        let inquiry = Inquiry {
+            stream: &stream,
+            candidates: &[],
+            since: ago(since),
+            pin,
+            until: None,
+        };
+        match state.lack(&inquiry, now()) {
+            Lack::Nothing => "nothing",
+            Lack::Time(_) => "time",
+            Lack::Round => "round",
+        }
+    };
+    let mut state = State::default();
+    assert_eq!(lack(&state, HIT_TIME, None), "round", "there was none yet");
+
+    state.newest = Some(round(100 * MS, &["pin"], &["pin"]));
+    assert_eq!(lack(&state, 300 * MS, None), "time", "it is not over");
+    state.newest = Some(round(100 * MS, &["pin"], &[]));
+    assert_eq!(lack(&state, 300 * MS, None), "nothing");
+    assert_eq!(lack(&state, 50 * MS, None), "time", "one a second");
+    state.newest = Some(round(API_TIME, &["pin"], &["pin"]));
+    assert_eq!(lack(&state, HIT_TIME, None), "nothing", "500 ms at most");
+    state.newest = Some(round(ROUND_GAP, &["pin"], &[]));
+    assert_eq!(lack(&state, 300 * MS, None), "round");
+
+    // A new round in the background keeps nobody waiting whom the one before it can answer.
+    state.before = Some(ago(1100 * MS));
+    state.newest = Some(round(50 * MS, &["pin"], &["pin"]));
+    assert_eq!(lack(&state, HIT_TIME, None), "nothing");
+    assert_eq!(lack(&state, 500 * MS, None), "time");
+    assert_eq!(lack(&state, HIT_TIME, Some(&pin)), "time", "pin is asked");
+    state.answers.insert("pin".into(), answer(1100 * MS, None));
+    assert_eq!(lack(&state, HIT_TIME, Some(&pin)), "nothing");
+
+    // One that has registered since is not known by the last round.
+    let new = candidate("new", OriginState::Alive);
+    state.newest = Some(round(200 * MS, &["pin"], &[]));
+    assert_eq!(lack(&state, HIT_TIME, Some(&new)), "time");
+    state.newest = Some(round(ROUND_GAP, &["pin"], &[]));
+    assert_eq!(lack(&state, HIT_TIME, Some(&new)), "round");
+}
+
+#[test]
+fn a_plain_web_server_is_not_asked_again_for_an_api() {
+    let with_api = |id: &str| {
+        let mut candidate = candidate(id, OriginState::Alive);
+        let origin = Arc::make_mut(&mut candidate.origin);
+        origin.endpoints.api = vec!["1985".to_owned()];
+        candidate
+    };
+    let mut candidates = vec![with_api("a"), candidate("none", OriginState::Alive)];
+    let mut state = State::default();
+    let stream = stream();
+    let known = |state: &State, candidates: &[Candidate], until: Option<Instant>| {
+        let inquiry = Inquiry {
+            stream: &stream,
+            candidates,
+            since: now(),
+            pin: None,
+            until,
+        };
+        state.knows_no_api(&inquiry, now())
+    };
+    assert!(!known(&state, &candidates, None), "nothing is known");
+    let mut answers = |answer: Answer| {
+        state.answers.insert("a".into(), answer);
+        known(&state, &candidates, None)
+    };
+    assert!(!answers(answer(MS, Some("/live/b"))), "it has one");
+    assert!(!answers(answer(HIT_TIME + MS, None)), "long ago");
+    let late = Answer {
+        late: true,
+        ..answer(MS, None)
+    };
+    assert!(!answers(late), "it may answer the next time");
+    assert!(answers(answer(MS, None)));
+    let held = known(&state, &candidates, Some(now() + HIT_TIME));
+    assert!(!held, "else who is held would ask without end");
+    candidates.push(with_api("b"));
+    assert!(!known(&state, &candidates, None), "one may have");
+}

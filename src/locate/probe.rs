@@ -1,0 +1,192 @@
+//! Short tries: an origin that does not list a stream is asked for it all the same, for it may be an
+//! edge or have a file. SRS holds such a request open for ever, so a crowd must not do so all at once.
+
+use crate::runtime::cancel::Lifeline;
+use crate::stream::url::StreamUrl;
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a short try may take.
+pub const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Short tries of one stream at one origin at the same time.
+const MOST_AT_ONCE: usize = 8;
+/// A short try in vain stands for those of others for this long.
+const IN_VAIN: Duration = SHORT_PATIENCE;
+/// An origin that was silent about a stream is tried after the others for this long.
+const SILENT: Duration = Duration::from_secs(30);
+/// Silences that are remembered at most.
+const MOST_REMEMBERED: usize = 10_000;
+/// While a player waits for its turn it looks this often whether it has left.
+const LOOK: Duration = Duration::from_millis(100);
+
+type Key = (StreamUrl, Arc<str>);
+
+/// Which tries are under way, and which were in vain. One for the process.
+#[derive(Debug, Default)]
+pub struct Tries {
+    state: Mutex<HashMap<Key, Entry>>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    under_way: usize,
+    silent: Option<Instant>,
+}
+
+impl Entry {
+    fn silent_for(&self, time: Duration) -> bool {
+        self.silent.is_some_and(|at| at.elapsed() < time)
+    }
+}
+
+/// A short try under way; over when it is dropped.
+#[derive(Debug)]
+pub struct Try<'a> {
+    tries: &'a Tries,
+    key: Key,
+}
+
+impl Tries {
+    /// Begins a short try, waiting while too many are under way. `None` when one has just been in
+    /// vain, or the player has left.
+    pub fn begin(&self, stream: &StreamUrl, id: &Arc<str>, lifeline: &Lifeline) -> Option<Try<'_>> {
+        let key = (stream.clone(), id.clone());
+        let mut state = self.lock();
+        loop {
+            let entry = state.entry(key.clone()).or_default();
+            if entry.silent_for(IN_VAIN) {
+                return None;
+            }
+            if entry.under_way < MOST_AT_ONCE {
+                entry.under_way += 1;
+                drop(state);
+                return Some(Try { tries: self, key });
+            }
+            if lifeline.is_cut() {
+                return None;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The origin sent no head for that stream in time.
+    pub fn silent(&self, stream: &StreamUrl, id: &Arc<str>) {
+        let mut state = self.lock();
+        if state.len() >= MOST_REMEMBERED {
+            state.retain(|_, entry| entry.under_way > 0 || entry.silent_for(SILENT));
+        }
+        if state.len() >= MOST_REMEMBERED {
+            state.retain(|_, entry| entry.under_way > 0);
+        }
+        let entry = state.entry((stream.clone(), id.clone())).or_default();
+        entry.silent = Some(Instant::now());
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Whether the origin has been silent about that stream a moment ago.
+    pub fn was_silent(&self, stream: &StreamUrl, id: &Arc<str>) -> bool {
+        let state = self.lock();
+        let entry = state.get(&(stream.clone(), id.clone()));
+        entry.is_some_and(|entry| entry.silent_for(SILENT))
+    }
+
+    /// The origin has served that stream: what it was silent about is the past.
+    pub fn served(&self, stream: &StreamUrl, id: &Arc<str>) {
+        let mut state = self.lock();
+        if let Some(entry) = state.get_mut(&(stream.clone(), id.clone())) {
+            entry.silent = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        let mut state = self.tries.lock();
+        if let Some(entry) = state.get_mut(&self.key) {
+            entry.under_way = entry.under_way.saturating_sub(1);
+            if entry.under_way == 0 && entry.silent.is_none() {
+                state.remove(&self.key);
+            }
+        }
+        drop(state);
+        self.tries.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn stream(name: &str) -> StreamUrl {
+        StreamUrl::parse(&format!("__defaultVhost__/live/{name}")).unwrap()
+    }
+
+    #[test]
+    fn so_many_at_once_and_the_next_when_one_is_over() {
+        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
+        let mut held: Vec<_> = (0..MOST_AT_ONCE)
+            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+            .collect();
+        assert!(tries.begin(&stream("b"), &id, &line).is_some());
+        assert!(tries.begin(&stream("a"), &Arc::from("p"), &line).is_some());
+        thread::scope(|scope| {
+            let next = scope.spawn(|| tries.begin(&stream("a"), &id, &line).is_some());
+            thread::sleep(Duration::from_millis(20));
+            assert!(!next.is_finished(), "it waits for its turn");
+            held.pop();
+            assert!(next.join().unwrap());
+        });
+        drop(held);
+        assert!(tries.lock().is_empty(), "nothing is left of what is over");
+    }
+
+    #[test]
+    fn one_in_vain_is_for_all_who_wait() {
+        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
+        let _held: Vec<_> = (0..MOST_AT_ONCE)
+            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+            .collect();
+        thread::scope(|scope| {
+            let next = scope.spawn(|| tries.begin(&stream("a"), &id, &line).is_none());
+            tries.silent(&stream("a"), &id);
+            assert!(next.join().unwrap());
+        });
+        assert!(tries.was_silent(&stream("a"), &id));
+        assert!(!tries.was_silent(&stream("b"), &id));
+        tries.served(&stream("a"), &id);
+        assert!(!tries.was_silent(&stream("a"), &id));
+    }
+
+    #[test]
+    fn a_player_that_leaves_waits_no_longer() {
+        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
+        let _held: Vec<_> = (0..MOST_AT_ONCE)
+            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+            .collect();
+        line.cut();
+        assert!(tries.begin(&stream("a"), &id, &line).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let tries = Tries::default();
+        let id: Arc<str> = "o".into();
+        for n in 0..MOST_REMEMBERED * 2 + 10 {
+            tries.silent(&stream(&n.to_string()), &id);
+        }
+        assert!(tries.lock().len() <= MOST_REMEMBERED);
+    }
+}

@@ -1,0 +1,187 @@
+//! What an origin's HTTP API says that it publishes.
+
+use crate::balancer::Candidate;
+use crate::stream::url::{ApiMatch, StreamUrl};
+use crate::upstream::OriginClient;
+use log::debug;
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// Entries that are asked for at once. SRS gives ten unless told, and at least ten.
+const PAGE: usize = 1000;
+/// Streams that are kept of one origin.
+const MOST_STREAMS: usize = 100_000;
+/// Largest page, in bytes; an entry takes some 600.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The streams that one origin publishes now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publishing(HashSet<StreamUrl>);
+
+#[derive(Deserialize)]
+struct Page {
+    code: i64,
+    streams: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    publish: Publish,
+}
+
+#[derive(Deserialize, Default)]
+struct Publish {
+    #[serde(default)]
+    active: bool,
+}
+
+impl Publishing {
+    /// Takes the entries of one page that are being published; gives how many entries it had.
+    ///
+    /// # Errors
+    /// What makes it no answer of SRS's API.
+    fn add_page(&mut self, body: &[u8]) -> Result<usize, String> {
+        let page: Page = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if page.code != 0 {
+            return Err(format!("code {}", page.code));
+        }
+        let entries = page.streams.len();
+        for entry in page
+            .streams
+            .into_iter()
+            .filter(|entry| entry.publish.active)
+        {
+            self.0.extend(StreamUrl::of_api_entry(&entry.url));
+        }
+        Ok(entries)
+    }
+
+    /// How the stream stands among them.
+    pub fn has(&self, stream: &StreamUrl) -> ApiMatch {
+        stream.api_match(&self.0)
+    }
+}
+
+/// Asks one origin's API for all pages, within `time` in all. `None` when it is slow, down or talks
+/// rubbish.
+pub fn ask(client: &OriginClient, candidate: &Candidate, time: Duration) -> Option<Publishing> {
+    let address = candidate.origin.api_address()?;
+    let end = Instant::now() + time;
+    let mut publishing = Publishing::default();
+    let mut start = 0;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            debug!("API of {address}: too slow");
+            return None;
+        }
+        // The slash before the query matters: without it SRS answers 302.
+        let target = format!("/api/v1/streams/?start={start}&count={PAGE}");
+        let mut body = Vec::new();
+        let page = client
+            .look_up(address, &target, left)
+            .map_err(|error| error.to_string())
+            .and_then(|response| match response.status {
+                200 => response
+                    .body
+                    .take(MOST_BYTES)
+                    .read_to_end(&mut body)
+                    .map_err(|error| error.to_string()),
+                status => Err(format!("status {status}")),
+            })
+            .and_then(|_| publishing.add_page(&body));
+        match page {
+            Ok(entries) if entries < PAGE => return Some(publishing),
+            Ok(entries) => start += entries,
+            Err(why) => {
+                debug!("API of {address}: {why}");
+                return None;
+            }
+        }
+        if publishing.0.len() >= MOST_STREAMS {
+            return Some(publishing);
+        }
+    }
+}
+
+/// What a list as SRS writes it says.
+#[cfg(test)]
+pub fn of_page(page: &serde_json::Value) -> Publishing {
+    let mut publishing = Publishing::default();
+    publishing.add_page(page.to_string().as_bytes()).unwrap();
+    publishing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{"code":0,"server":"vid-7181o76","service":"84l9f067","pid":"7901","streams":[{"id":"vid-3zun3c5","name":"second","vhost":"vid-r62z765","app":"live","tcUrl":"rtmp://127.0.0.1:21936/live","url":"/live/second","live_ms":1795333098126,"clients":1,"frames":55006,"send_bytes":2577418,"recv_bytes":239802645,"kbps":{"recv_30s":877,"send_30s":0},"publish":{"active":true,"cid":"o287709e"},"video":{"codec":"H264","profile":"Baseline","level":"3","width":640,"height":360},"audio":{"codec":"AAC","sample_rate":44100,"channel":2,"profile":"LC"}}]}"#;
+
+    fn stream(url: &str) -> StreamUrl {
+        StreamUrl::parse(url).unwrap()
+    }
+
+    #[test]
+    fn srs_own_words() {
+        let mut publishing = Publishing::default();
+        assert_eq!(publishing.add_page(SAMPLE.as_bytes()), Ok(1));
+        assert_eq!(
+            publishing.has(&stream("__defaultVhost__/live/second")),
+            ApiMatch::Exact
+        );
+        assert_eq!(
+            publishing.has(&stream("a.example/live/second")),
+            ApiMatch::DefaultVhost
+        );
+        assert_eq!(
+            publishing.has(&stream("__defaultVhost__/live/b")),
+            ApiMatch::No
+        );
+    }
+
+    #[test]
+    fn only_what_is_published_counts_and_only_by_url() {
+        let mut publishing = Publishing::default();
+        let page = r#"{"code":0,"streams":[
+            {"url":"/live/gone","name":"x","publish":{"active":false}},
+            {"url":"/live/never"},
+            {"url":"v.example/live/own","name":"b.flv","app":"push.example","publish":{"active":true}}]}"#;
+        assert_eq!(publishing.add_page(page.as_bytes()), Ok(3));
+        assert_eq!(
+            publishing.has(&stream("v.example/live/own")),
+            ApiMatch::Exact
+        );
+        for no in [
+            "v.example/live/gone",
+            "__defaultVhost__/live/own",
+            "w.example/live/own",
+            "__defaultVhost__/live/never",
+            "v.example/live/b",
+        ] {
+            assert_eq!(publishing.has(&stream(no)), ApiMatch::No, "{no}");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_no_answer() {
+        for rubbish in [
+            "",
+            "{}",
+            "[]",
+            r#"{"code":0}"#,
+            r#"{"code":100,"streams":[]}"#,
+            "<html>",
+        ] {
+            assert!(
+                Publishing::default().add_page(rubbish.as_bytes()).is_err(),
+                "{rubbish}"
+            );
+        }
+    }
+}

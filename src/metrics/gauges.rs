@@ -1,0 +1,274 @@
+//! Figures that are looked at when they are asked for. They are gathered afresh each time, so that an
+//! origin or a stream that has gone leaves no series behind.
+
+use crate::balancer::OriginView;
+use crate::balancer::origin::OriginState;
+use crate::cache::counters::Snapshot;
+use crate::stream::stats::StreamView;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Result};
+
+/// Streams that have a series of their own: a stream's name is the publisher's choice.
+const MOST_STREAMS: usize = 100;
+/// The streams beyond, in one series. No stream is called so: their names have two slashes.
+const OTHER_STREAMS: &str = "other";
+
+/// How things stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now<'a> {
+    pub origins: &'a [OriginView],
+    /// Those with most viewers first.
+    pub streams: &'a [StreamView],
+    /// Bytes of bodies that streams have sent since the start.
+    pub sent_bytes: u64,
+    /// Live streams that run or are looked for.
+    pub live_streams: usize,
+    pub max_live_streams: usize,
+    /// Open connections of players.
+    pub connections: usize,
+    pub shared: Snapshot,
+}
+
+impl Now<'_> {
+    pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
+        let sheet = Sheet(Registry::new());
+        sheet.counter(
+            "srs_proxy_send_bytes_total",
+            "Bytes of bodies of live streams, playlists and segments sent to players.",
+            self.sent_bytes,
+        )?;
+        sheet.gauge(
+            "srs_proxy_connections",
+            "Open connections of players, idle ones too.",
+            self.connections,
+        )?;
+        sheet.gauge(
+            "srs_proxy_live_streams",
+            "Requests for live streams that run, or whose origin is being looked for.",
+            self.live_streams,
+        )?;
+        sheet.gauge(
+            "srs_proxy_live_streams_limit",
+            "Requests for live streams that may run at once.",
+            self.max_live_streams,
+        )?;
+        sheet.gauge(
+            "srs_proxy_streams",
+            "Streams that are being watched, live or by HLS.",
+            self.streams.len(),
+        )?;
+        let help = "Viewers of the streams with most viewers: live connections, and HLS players of \
+                    the last 30 s. All further streams are one, called other.";
+        let viewers = sheet.gauges("srs_proxy_viewers", help, &["stream"])?;
+        let shown = self.streams.len().min(MOST_STREAMS);
+        for stream in &self.streams[..shown] {
+            let gauge = viewers.with_label_values(&[stream.url.as_str()]);
+            gauge.set(signed(stream.viewers));
+        }
+        let rest = self.streams[shown..].iter().map(|stream| stream.viewers);
+        let rest = signed(rest.sum());
+        viewers.with_label_values(&[OTHER_STREAMS]).set(rest);
+        self.origins(&sheet)?;
+        self.shared(&sheet)?;
+        let help = "The version that runs; the value is always 1.";
+        let build = sheet.gauges("srs_proxy_build_info", help, &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(sheet.0.gather())
+    }
+
+    fn shared(&self, sheet: &Sheet) -> Result<()> {
+        let shared = &self.shared;
+        sheet.counter(
+            "srs_proxy_hls_cache_hits_total",
+            "HLS requests that were answered from memory.",
+            shared.hits,
+        )?;
+        sheet.counter(
+            "srs_proxy_hls_cache_shares_total",
+            "HLS requests that joined a fetch under way.",
+            shared.shares,
+        )?;
+        sheet.counter(
+            "srs_proxy_hls_cache_fetches_total",
+            "HLS requests that went to an origin.",
+            shared.fetches,
+        )?;
+        sheet.counter(
+            "srs_proxy_hls_cache_saved_total",
+            "HLS requests that needed none of an origin's.",
+            shared.saved,
+        )?;
+        let bytes = usize::try_from(shared.bytes).unwrap_or(usize::MAX);
+        let help = "Bytes of segments and playlists that are kept in memory.";
+        sheet.gauge("srs_proxy_hls_cache_bytes", help, bytes)
+    }
+
+    fn origins(&self, sheet: &Sheet) -> Result<()> {
+        let help = "Origins by state.";
+        let counts = sheet.gauges("srs_proxy_origins", help, &["state"])?;
+        for state in STATES {
+            counts.with_label_values(&[word(state)]).set(0);
+        }
+        let help = "Each origin with its state; the value is always 1.";
+        let labels = ["origin", "device", "address", "state"];
+        let states = sheet.gauges("srs_proxy_origin_state", help, &labels)?;
+        for view in self.origins {
+            let address = view.origin.http_address();
+            let address = address.map_or(String::new(), |address| address.to_string());
+            let state = word(view.state);
+            counts.with_label_values(&[state]).inc();
+            states
+                .with_label_values(&[&*view.id, &view.origin.device_id, &address, state])
+                .set(1);
+        }
+        Ok(())
+    }
+}
+
+const STATES: [OriginState; 4] = [
+    OriginState::Alive,
+    OriginState::Draining,
+    OriginState::Suspect,
+    OriginState::Stale,
+];
+
+fn word(state: OriginState) -> &'static str {
+    match state {
+        OriginState::Alive => "alive",
+        OriginState::Draining => "draining",
+        OriginState::Suspect => "suspect",
+        OriginState::Stale => "stale",
+    }
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The figures of one look.
+struct Sheet(Registry);
+
+impl Sheet {
+    fn add<C: Collector + Clone + 'static>(&self, figure: C) -> Result<C> {
+        self.0.register(Box::new(figure.clone()))?;
+        Ok(figure)
+    }
+
+    fn counter(&self, name: &str, help: &str, value: u64) -> Result<()> {
+        self.add(IntCounter::new(name, help)?)?.inc_by(value);
+        Ok(())
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: usize) -> Result<()> {
+        self.add(IntGauge::new(name, help)?)?.set(signed(value));
+        Ok(())
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::origin::{Endpoints, Origin};
+    use crate::stream::url::StreamUrl;
+    use prometheus::TextEncoder;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    fn stream(name: &str, viewers: usize) -> StreamView {
+        StreamView {
+            url: StreamUrl::parse(&format!("__defaultVhost__/live/{name}")).unwrap(),
+            origin: "o".into(),
+            address: "x:1".to_owned(),
+            viewers,
+            bytes: 0,
+            bits_per_second: 0,
+            since: SystemTime::now(),
+        }
+    }
+
+    fn origin(device: &str, state: OriginState) -> OriginView {
+        let origin = Origin {
+            server: "a".to_owned(),
+            service: "b".to_owned(),
+            pid: device.to_owned(),
+            device_id: device.to_owned(),
+            ip: [192, 0, 2, 2].into(),
+            endpoints: Endpoints {
+                rtmp: vec!["1".to_owned()],
+                http: vec!["8080".to_owned()],
+                ..Endpoints::default()
+            },
+        };
+        OriginView {
+            id: origin.id().into(),
+            origin: Arc::new(origin),
+            state,
+            heartbeat_age: Duration::ZERO,
+            streams: 0,
+        }
+    }
+
+    fn text(now: &Now<'_>) -> String {
+        let families = now.gather().unwrap();
+        TextEncoder::new().encode_to_string(&families).unwrap()
+    }
+
+    #[test]
+    fn the_series_of_streams_are_bounded_and_lose_no_viewer() {
+        let streams: Vec<_> = (0..MOST_STREAMS + 3)
+            .map(|n| stream(&n.to_string(), 2))
+            .collect();
+        let now = Now {
+            streams: &streams,
+            ..Now::default()
+        };
+        let text = text(&now);
+        let series = |line: &&str| line.starts_with("srs_proxy_viewers{");
+        assert_eq!(text.lines().filter(series).count(), MOST_STREAMS + 1);
+        let first = "srs_proxy_viewers{stream=\"__defaultVhost__/live/0\"} 2\n";
+        assert!(text.contains(first), "{text}");
+        assert!(
+            text.contains("srs_proxy_viewers{stream=\"other\"} 6\n"),
+            "{text}"
+        );
+        assert!(text.contains("srs_proxy_streams 103\n"), "{text}");
+    }
+
+    #[test]
+    fn each_origin_is_one_series() {
+        let origins = [
+            origin("1", OriginState::Alive),
+            origin("2", OriginState::Stale),
+            origin("3", OriginState::Alive),
+        ];
+        let now = Now {
+            origins: &origins,
+            ..Now::default()
+        };
+        let text = text(&now);
+        for line in [
+            "srs_proxy_origins{state=\"alive\"} 2",
+            "srs_proxy_origins{state=\"draining\"} 0",
+            "srs_proxy_origins{state=\"suspect\"} 0",
+            "srs_proxy_origins{state=\"stale\"} 1",
+            "srs_proxy_origin_state{address=\"192.0.2.2:8080\",device=\"1\",origin=\"a-b-1\",state=\"alive\"} 1",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line}\n{text}");
+        }
+        let series = |line: &&str| line.starts_with("srs_proxy_origin_state{");
+        assert_eq!(text.lines().filter(series).count(), 3);
+    }
+
+    #[test]
+    fn words_are_those_of_the_api() {
+        for state in STATES {
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(json.as_str(), Some(word(state)));
+        }
+    }
+}

@@ -1,8 +1,0 @@
-//! What we say to an origin, and what it answers, by ureq. This room does not know who asked.
-
-mod client;
-mod response;
-mod wire;
-
-pub use client::{OriginClient, OriginError, OriginRequest, OriginTimes, Watch};
-pub use response::{OriginBody, OriginResponse};

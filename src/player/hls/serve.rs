@@ -1,0 +1,203 @@
+//! Giving players what is shared.
+
+use crate::cache::entry::{Head, OriginId, Shared};
+use crate::cache::key::Key;
+use crate::cache::reader::{Next, Seat};
+use crate::cache::{Lead, Turn};
+use crate::player::Site;
+use crate::server::exchange::{Exchange, Outgoing, ResponseHead};
+use crate::stream::stats::Meter;
+use crate::stream::url::StreamUrl;
+use log::debug;
+use std::io;
+use std::sync::Arc;
+
+/// A request that finds an old answer again and again, for its stream moves all the time, goes on its
+/// own after so many.
+const MOST_TURNS: usize = 3;
+/// What the log has for the origin of an answer that was in memory.
+const MEMORY: &str = "memory";
+
+/// What is left to do for a request.
+pub enum Joined {
+    /// It is answered.
+    Answered,
+    /// It has to ask the origin, for all.
+    Lead(Exchange, Lead),
+    /// It has to ask the origin for itself.
+    Alone(Exchange),
+}
+
+/// Answers a request from what is shared, or says what is left to do. `player` tells viewers apart,
+/// where it can.
+pub fn join(site: &Site, mut exchange: Exchange, key: &Key, player: Option<u64>) -> Joined {
+    let mut turns = 0;
+    while turns < MOST_TURNS {
+        let pin = pin(site, key.stream());
+        let seat = match site.sharing.enter(key, pin.clone(), exchange.lifeline()) {
+            Turn::Lead(lead) => return Joined::Lead(exchange, lead),
+            Turn::Follow(seat) => seat,
+        };
+        if !seat.came_whole() {
+            debug!("{} waits for a shared fetch", exchange.record.id);
+        }
+        let Some(head) = seat.head() else {
+            exchange.abandon("the client left while a shared answer was waited for");
+            return Joined::Answered;
+        };
+        match head {
+            Head::Alone => return Joined::Alone(exchange),
+            Head::Shared(shared) => {
+                if is_current(site, key.stream(), &seat, &shared, pin) {
+                    site.sharing.count(&seat);
+                    note(&mut exchange, &seat, &shared);
+                    send(site, exchange, &seat, &shared, key.stream(), player, true);
+                    return Joined::Answered;
+                }
+                site.sharing.forget(key, &seat);
+                turns += 1;
+            }
+            Head::Failed(failed) => {
+                let kept = seat.came_whole();
+                if kept && failed.pin != pin {
+                    site.sharing.forget(key, &seat);
+                    turns += 1;
+                    continue;
+                }
+                // The leader came first, and was held for its own time. This player has time left.
+                let waited = failed.failure.status == 404;
+                if waited && !kept && exchange.record.elapsed() < site.finder.wait() {
+                    continue;
+                }
+                site.sharing.count(&seat);
+                failed.failure.clone().answer(exchange);
+                return Joined::Answered;
+            }
+        }
+    }
+    Joined::Alone(exchange)
+}
+
+/// Sends the leader its own answer, which comes in for all.
+pub fn lead(site: &Site, exchange: Exchange, seat: &Seat, stream: &StreamUrl) {
+    match seat.head() {
+        Some(Head::Shared(shared)) => send(site, exchange, seat, &shared, stream, None, false),
+        _ => exchange.abandon("the client left while its segment was asked for"),
+    }
+}
+
+/// The origin that a stream is pinned to.
+pub fn pin(site: &Site, stream: &StreamUrl) -> Option<OriginId> {
+    site.finder
+        .balancer()
+        .pinned(stream)
+        .map(|pinned| pinned.id)
+}
+
+/// Whether the stream's origin would give this answer now, too. `pin` is from when the request came.
+fn is_current(
+    site: &Site,
+    stream: &StreamUrl,
+    seat: &Seat,
+    shared: &Shared,
+    pin: Option<OriginId>,
+) -> bool {
+    // While the request waited the stream may have been found, or have moved.
+    let pin = match seat.came_whole() {
+        true => pin,
+        false => self::pin(site, stream),
+    };
+    if shared.origin.is_some() && pin == shared.origin {
+        return true;
+    }
+    // It was found elsewhere than at its pin: with the same pin it would be again, by the same origin.
+    let known = |origin: &OriginId| {
+        let candidates = site.finder.balancer().candidates();
+        candidates.iter().any(|candidate| candidate.id == *origin)
+    };
+    pin == shared.pin && shared.origin.as_ref().is_none_or(known)
+}
+
+fn note(exchange: &mut Exchange, seat: &Seat, shared: &Shared) {
+    let record = &mut exchange.record;
+    if seat.came_whole() {
+        record.origin = Some(MEMORY.to_owned());
+        return;
+    }
+    if !shared.address.is_empty() {
+        record.origin = Some(shared.address.clone());
+    }
+    record.note = Some("shared".to_owned());
+}
+
+fn send(
+    site: &Site,
+    exchange: Exchange,
+    seat: &Seat,
+    shared: &Shared,
+    stream: &StreamUrl,
+    player: Option<u64>,
+    aged: bool,
+) {
+    let mut head = ResponseHead {
+        status: shared.status,
+        fields: shared.fields.clone(),
+        length: Some(shared.length),
+    };
+    if aged {
+        let age = shared.age + shared.came.elapsed();
+        head.fields.remove("age");
+        head = head.with("Age", age.as_secs().to_string());
+    }
+    let meter = shared
+        .origin
+        .as_ref()
+        .map(|origin| site.viewers.seen(stream, origin, &shared.address, player));
+    let mut batch = Vec::new();
+    let mut behind = seat.ready(0, &mut batch);
+    let mut out = match exchange.start_with(&head, &rest(&batch, behind)) {
+        Ok(out) => out,
+        Err(_) => return, // the record says why
+    };
+    let mut at = out.record().bytes;
+    count(&meter, at);
+    loop {
+        behind = match seat.next(at, &mut batch) {
+            Next::Bytes(behind) => behind,
+            Next::End => {
+                // An error is the client's leaving at the very end; the record has its bytes.
+                let _ = out.finish();
+                return;
+            }
+            Next::Broken(why) => return out.break_off(&format!("the origin broke off: {why}")),
+            Next::Left => return out.break_off("the client left"),
+        };
+        let sent = write(&mut out, &rest(&batch, behind), &meter);
+        at = out.record().bytes;
+        if let Err(error) = sent {
+            return out.break_off(&format!("the client went: {error}"));
+        }
+    }
+}
+
+/// The blocks as parts, without what is behind in the first one.
+fn rest(batch: &[Arc<[u8]>], behind: usize) -> Vec<&[u8]> {
+    let mut parts: Vec<&[u8]> = batch.iter().map(|block| &**block).collect();
+    if let Some(first) = parts.first_mut() {
+        *first = &first[behind..];
+    }
+    parts
+}
+
+fn write(out: &mut Outgoing, parts: &[&[u8]], meter: &Option<Meter>) -> io::Result<()> {
+    let before = out.record().bytes;
+    let sent = out.write_parts(parts);
+    count(meter, out.record().bytes - before);
+    sent
+}
+
+fn count(meter: &Option<Meter>, bytes: u64) {
+    if let Some(meter) = meter {
+        meter.add(bytes);
+    }
+}

@@ -1,0 +1,96 @@
+//! The relay: an origin's body to the player, each read at once, its end as the origin meant it.
+
+use crate::server::exchange::{Exchange, Outgoing, ResponseHead};
+use crate::stream::stats::Meter;
+use crate::upstream::forwarding::to_player;
+use crate::upstream::{OriginBody, OriginResponse};
+use std::io::{self, BufReader, Read, Write};
+
+/// Buffer for a segment, in bytes: fewer calls for a megabyte.
+const SEGMENT_BUFFER: usize = 64 * 1024;
+
+/// What is relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// Small and often, for as long as it likes: `io::copy`'s own 8 KiB on the stack hold a frame, and
+    /// a thousand viewers need no buffers besides.
+    Live,
+    /// Large and once.
+    Segment,
+}
+
+/// Sends the origin's status, headers and body to the player. `meter` counts the bytes.
+///
+/// A body that the origin did not finish is broken off towards the player, too.
+pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: &Meter) {
+    let head = ResponseHead {
+        status: response.status,
+        fields: to_player(&response.fields),
+        length: response.length,
+    };
+    let Ok(mut out) = exchange.start(&head) else {
+        return;
+    };
+    if !out.wants_body() {
+        // What an origin sends after such a head is not read.
+        let _ = out.finish();
+        return;
+    }
+    let mut source = Source {
+        body: response.body,
+        failed: None,
+    };
+    let mut sink = Metered {
+        out: &mut out,
+        meter,
+    };
+    // Either way what one read gives is written, and sent, before the next.
+    let copied = match piece {
+        Piece::Live => io::copy(&mut &mut source, &mut sink),
+        Piece::Segment => {
+            let mut reader = BufReader::with_capacity(SEGMENT_BUFFER, &mut source);
+            io::copy(&mut reader, &mut sink)
+        }
+    };
+    match (copied, source.failed) {
+        (Ok(_), _) => {
+            // An error is the client's leaving at the very end; the record has its bytes.
+            let _ = out.finish();
+        }
+        (Err(_), Some(_)) if out.lifeline().is_cut() => out.break_off("the client left"),
+        (Err(_), Some(why)) => out.break_off(&format!("the origin broke off: {why}")),
+        (Err(error), None) => out.break_off(&format!("the client went: {error}")),
+    }
+}
+
+/// The origin's body; remembers whether it was the side that failed.
+struct Source {
+    body: OriginBody,
+    failed: Option<io::Error>,
+}
+
+impl Read for &mut Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer).inspect_err(|error| {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.failed = Some(copy);
+        })
+    }
+}
+
+struct Metered<'a> {
+    out: &'a mut Outgoing,
+    meter: &'a Meter,
+}
+
+impl Write for Metered<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.out.write(bytes)?;
+        self.meter.add(sent as u64);
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,195 @@
+//! A front: a listening socket with its door, and the server behind it. The proxy has two, a lab origin
+//! has one.
+
+use crate::config::Listen;
+use crate::listener::{Door, Hall, Settings};
+use crate::server::exchange::Manners;
+use crate::server::profile::Style;
+use crate::server::record::Observer;
+use crate::server::server::{Bounds, Server, Service};
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Connections that the kernel holds until they are accepted: a crowd comes at once.
+const BACKLOG: i32 = 4096;
+/// What is cut is gone within this, unless the machine is very busy.
+const CUT_TIME: Duration = Duration::from_secs(1);
+
+/// Why there is no listening socket: one line that names what.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address} for {whom} ({setting}): {error}")]
+pub struct ListenError {
+    /// The name of the address's setting.
+    pub setting: &'static str,
+    /// Who is meant to come in.
+    pub whom: &'static str,
+    pub address: Listen,
+    pub error: io::Error,
+}
+
+/// What a front needs to know.
+#[derive(Debug, Clone)]
+pub struct FrontSettings {
+    pub style: Style,
+    /// For the log: who is meant to come in.
+    pub name: &'static str,
+    /// Begins the ids of its requests.
+    pub id_prefix: String,
+    /// Most connections at once.
+    pub connections: usize,
+    /// A connection without a request ends after this.
+    pub idle_timeout: Duration,
+    /// A client that takes no byte for this long is dropped.
+    pub stall: Duration,
+    pub bounds: Bounds,
+    /// Is told of every request.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// A listening socket, its door, and the server behind it.
+pub struct Front {
+    door: Arc<Door>,
+    server: Arc<Server>,
+    manners: Arc<Manners>,
+    address: SocketAddr,
+}
+
+impl Front {
+    /// A front on a listening socket; it opens with [`Front::serve`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(
+        listener: TcpListener,
+        service: Arc<dyn Service>,
+        settings: FrontSettings,
+    ) -> io::Result<Self> {
+        let door = Door::new(
+            listener,
+            Settings {
+                name: settings.name,
+                connections: settings.connections,
+                idle_timeout: settings.idle_timeout,
+                id_prefix: settings.id_prefix,
+            },
+        );
+        let manners = Arc::new(Manners {
+            style: settings.style,
+            stall: settings.stall,
+            closing: AtomicBool::new(false),
+            observer: settings.observer,
+        });
+        let (clients, bounds) = (door.clients().clone(), settings.bounds);
+        let server = Server::new(service, manners.clone(), clients, bounds)?;
+        let address = door.address()?;
+        Ok(Self {
+            door,
+            server,
+            manners,
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its door.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// The server behind it.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Streams that are being served.
+    pub fn streams(&self) -> usize {
+        self.server.streams()
+    }
+
+    /// Serves from now on, on threads of its own.
+    ///
+    /// # Errors
+    /// What making threads says.
+    pub fn serve(&self) -> io::Result<()> {
+        let server = self.server.clone();
+        thread::Builder::new()
+            .name("accept loop".to_owned())
+            .spawn(move || server.run())?;
+        let (door, hall) = (self.door.clone(), self.server.clone() as Arc<dyn Hall>);
+        thread::Builder::new()
+            .name("door".to_owned())
+            .spawn(move || door.run(&hall))?;
+        Ok(())
+    }
+
+    /// Accepts nobody any more, and ends connections on which nobody is served.
+    pub fn close(&self) {
+        self.manners.closing.store(true, Ordering::Release);
+        self.door.close();
+    }
+
+    /// Waits until the last client is gone; at `end` cuts those that are left.
+    pub fn await_empty(&self, end: Instant) {
+        let look = Duration::from_millis(5);
+        while !self.door.clients().is_empty() && Instant::now() < end {
+            thread::sleep(look);
+        }
+        self.door.cut_all();
+        let cut_by = Instant::now() + CUT_TIME;
+        while !self.door.clients().is_empty() && Instant::now() < cut_by {
+            thread::sleep(look);
+        }
+    }
+}
+
+/// Listens on an address. `setting` and `whom` are for the error.
+///
+/// # Errors
+/// What the system says of it, the port being taken above all.
+pub fn listen(
+    address: Listen,
+    setting: &'static str,
+    whom: &'static str,
+) -> Result<TcpListener, ListenError> {
+    let mut last = io::Error::other("no address");
+    for bind in address.addresses() {
+        match bind_to(bind) {
+            Ok(listener) => return Ok(listener),
+            // A host without IPv6: the next address is IPv4's.
+            Err(error) => {
+                let taken = error.kind() == io::ErrorKind::AddrInUse;
+                last = error;
+                if taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(ListenError {
+        setting,
+        whom,
+        address,
+        error: last,
+    })
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections' ends
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

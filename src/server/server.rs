@@ -1,0 +1,318 @@
+//! The private tiny_http server between a door and its workers, and its accept loop.
+
+use crate::http::head::{Head, Refusal};
+use crate::listener::{Client, Clients, Hall};
+use crate::runtime::pool::Pool;
+use crate::runtime::semaphore::{Place, Places};
+use crate::server::exchange::{Exchange, Manners, ResponseHead, error_bytes};
+use crate::server::record::Record;
+use log::{debug, error, warn};
+use std::io::{self, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Header by which the accept loop knows whose request it holds.
+const CLIENT: &str = "x-client";
+/// Private connections: each has a thread of tiny_http's that parses.
+const GATES: usize = 2;
+/// What a client that is turned away is told to wait, in seconds.
+const RETRY_AFTER: &str = "2";
+
+/// What a server does with requests: the stream server and the System API are two of them.
+pub trait Service: Send + Sync + 'static {
+    /// Whether the answer may take for ever: such requests have workers of their own.
+    fn is_long(&self, method: &str, target: &str) -> bool;
+
+    /// The `Allow` header for this target.
+    fn methods(&self, target: &str) -> &'static str;
+
+    /// Whether the body that this head announces is to be read.
+    ///
+    /// # Errors
+    /// The refusal to send when not.
+    fn admit_body(&self, head: &Head) -> Result<(), Refusal>;
+
+    /// Answers a request.
+    fn handle(&self, exchange: Exchange);
+}
+
+/// A job for a worker: tiny_http's request, whose client waits in the door's table.
+struct Job {
+    request: tiny_http::Request,
+    client: u64,
+    place: Option<Place>,
+}
+
+/// A server behind a door.
+pub struct Server {
+    manners: Arc<Manners>,
+    service: Arc<dyn Service>,
+    clients: Arc<Clients>,
+    private: Mutex<Private>,
+    short: Arc<Pool<Job>>,
+    long: Arc<Pool<Job>>,
+    streams: Arc<Places>,
+}
+
+struct Private {
+    tiny: Arc<tiny_http::Server>,
+    gates: Vec<Arc<Mutex<UnixStream>>>,
+}
+
+/// How many workers a server may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// For requests that end soon.
+    pub short: usize,
+    /// For streams.
+    pub long: usize,
+    /// Their stacks, in bytes. Only what is touched counts.
+    pub stack: usize,
+}
+
+impl Server {
+    /// Builds the private server for the clients of a door.
+    ///
+    /// # Errors
+    /// What making private sockets says.
+    pub fn new(
+        service: Arc<dyn Service>,
+        manners: Arc<Manners>,
+        clients: Arc<Clients>,
+        bounds: Bounds,
+    ) -> io::Result<Arc<Self>> {
+        let pool = |name, most| {
+            let (service, manners, clients) = (service.clone(), manners.clone(), clients.clone());
+            Pool::new(name, most, bounds.stack, move |job: Job| {
+                // Nothing is written to tiny_http; dropping its writer lets the next one have it. It
+                // comes first: a request that is dropped whole is answered by tiny_http, into a
+                // socket that nobody reads.
+                drop(job.request.into_writer());
+                let Some(client) = clients.get(job.client) else {
+                    return;
+                };
+                let Some(passed) = client.take() else { return };
+                let exchange = Exchange::new(passed, client, manners.clone());
+                service.handle(exchange.at(job.place));
+            })
+        };
+        Ok(Arc::new(Self {
+            private: Mutex::new(Private::new()?),
+            short: pool("short", bounds.short),
+            long: pool("stream search", bounds.long),
+            streams: Places::new(bounds.long),
+            manners,
+            service,
+            clients,
+        }))
+    }
+
+    /// The accept loop: hands requests to workers until the server closes.
+    pub fn run(&self) {
+        while !self.is_closing() || !self.clients.is_empty() {
+            let tiny = self.private().tiny.clone();
+            match tiny.recv_timeout(Duration::from_secs(1)) {
+                Ok(Some(request)) => self.dispatch(request),
+                Ok(None) => {}
+                Err(error) => {
+                    error!("the private server ended: {error}");
+                    self.rebuild(&tiny);
+                }
+            }
+        }
+    }
+
+    /// Streams that are being served.
+    pub fn streams(&self) -> usize {
+        self.streams.taken()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.manners.closing.load(Ordering::Acquire)
+    }
+
+    fn private(&self) -> MutexGuard<'_, Private> {
+        self.private.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatch(&self, request: tiny_http::Request) {
+        let header = request
+            .headers()
+            .iter()
+            .find(|line| line.field.equiv(CLIENT));
+        let client = header.and_then(|line| line.value.as_str().parse().ok());
+        let Some(client) = client else {
+            drop(request.into_writer());
+            warn!("a request without a client came to the private server");
+            return;
+        };
+        let long = self
+            .service
+            .is_long(request.method().as_str(), request.url());
+        let (pool, place) = if long {
+            (&self.long, self.streams.take())
+        } else {
+            (&self.short, None)
+        };
+        if long && place.is_none() {
+            drop(request.into_writer());
+            return self.turn_away(client, long);
+        }
+        let job = Job {
+            request,
+            client,
+            place,
+        };
+        if let Err(job) = pool.run(job) {
+            drop(job.request.into_writer());
+            self.turn_away(job.client, long);
+        }
+    }
+
+    /// Nobody can serve this request now. The accept loop waits for no client: what does not fit into
+    /// the socket at once is not sent.
+    fn turn_away(&self, client: u64, long: bool) {
+        let Some(client) = self.clients.get(client) else {
+            return;
+        };
+        let Some(passed) = client.take() else { return };
+        let message = if long {
+            "All places for streams are taken. Try again in a moment."
+        } else {
+            "Too many requests at once. Try again in a moment."
+        };
+        let head = ResponseHead::new(503).with("Retry-After", RETRY_AFTER);
+        let mut exchange = Exchange::new(passed, client, self.manners.clone());
+        exchange.record.note = Some("all workers are busy".to_owned());
+        exchange.answer_at_once(head, message);
+    }
+
+    /// Builds the private server anew. Requests that were inside the old one get a 503.
+    fn rebuild(&self, broken: &Arc<tiny_http::Server>) {
+        let mut private = self.private();
+        if !Arc::ptr_eq(&private.tiny, broken) {
+            return; // somebody else was faster
+        }
+        match Private::new() {
+            Ok(new) => *private = new,
+            Err(error) => {
+                drop(private);
+                error!("cannot build the private server anew: {error}");
+                thread::sleep(Duration::from_millis(200));
+                return;
+            }
+        }
+        drop(private);
+        for client in self.clients.all() {
+            self.turn_away(client.id, false);
+        }
+    }
+}
+
+impl Hall for Server {
+    fn admit_body(&self, head: &Head) -> Result<(), Refusal> {
+        self.service.admit_body(head)
+    }
+
+    fn is_long(&self, head: &Head) -> bool {
+        self.service.is_long(&head.method, &head.target)
+    }
+
+    fn enter(&self, client: &Arc<Client>) -> Result<(), Refusal> {
+        // The header lines stay with the client: tiny_http knows only ASCII, HTTP does not, and they
+        // are parsed already.
+        let head = client.with_request(|request| {
+            let Head { method, target, .. } = &request.head;
+            format!(
+                "{method} {target} HTTP/1.1\r\n{CLIENT}: {}\r\n\r\n",
+                client.id
+            )
+        });
+        let Some(head) = head else { return Ok(()) };
+        for _ in 0..2 {
+            let (tiny, gate) = {
+                let private = self.private();
+                let gate = usize::try_from(client.id).unwrap_or(0) % private.gates.len();
+                (private.tiny.clone(), private.gates[gate].clone())
+            };
+            // The one lock that is held over I/O: it keeps two heads from mingling. The other end is
+            // in this process and always reads, so that the socket never fills for long.
+            let sent = gate
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write_all(head.as_bytes());
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    error!("cannot pass a request to the private server: {error}");
+                    self.rebuild(&tiny);
+                }
+            }
+        }
+        Err(Refusal {
+            status: 503,
+            message: "Try again in a moment.",
+        })
+    }
+
+    fn refuse(&self, client: &Client, id: &str, refusal: &Refusal, head: Option<&Head>) {
+        let (method, target) = match head {
+            Some(head) => (head.method.as_str(), head.target.as_str()),
+            None => ("-", "-"), // what came may not be fit for a log
+        };
+        let manners = &self.manners;
+        let mut record = Record::new(manners, id, client.peer, method, target, Instant::now());
+        record.status = refusal.status;
+        record.note = Some(refusal.message.to_owned());
+        let mut head = ResponseHead::new(refusal.status);
+        if refusal.status == 405 {
+            head = head.with("Allow", self.service.methods(target));
+        }
+        let bytes = error_bytes(&self.manners, id, head, refusal.message, method == "HEAD");
+        if !client.send_at_once(&bytes) {
+            debug!("{id} cannot be told {}", refusal.status);
+        }
+    }
+}
+
+impl Private {
+    fn new() -> io::Result<Self> {
+        let (listener, address, directory) = listen()?;
+        let tiny = tiny_http::Server::from_listener(listener, None)
+            .map_err(|error| io::Error::other(format!("the private server: {error}")))?;
+        let connect = || Ok(Arc::new(Mutex::new(UnixStream::connect_addr(&address)?)));
+        let gates = (0..GATES).map(|_| connect()).collect::<io::Result<_>>();
+        if let Some(directory) = directory {
+            // Connected is connected: with the name gone nobody else can come in.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        Ok(Self {
+            tiny: Arc::new(tiny),
+            gates: gates?,
+        })
+    }
+}
+
+/// A listening Unix socket that only this process can reach: in a directory of its own, which is
+/// removed once the gates are connected; where no directory can be made, without a file at all.
+fn listen() -> io::Result<(UnixListener, SocketAddr, Option<std::path::PathBuf>)> {
+    let name = format!("srs-stream-proxy-{:016x}", fastrand::u64(..));
+    let directory = std::env::temp_dir().join(&name);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    if made.is_ok() {
+        let address = SocketAddr::from_pathname(directory.join("private"));
+        if let Ok(address) = address
+            && let Ok(listener) = UnixListener::bind_addr(&address)
+        {
+            return Ok((listener, address, Some(directory)));
+        }
+        let _ = std::fs::remove_dir_all(&directory);
+    }
+    let address = SocketAddr::from_abstract_name(name)?;
+    Ok((UnixListener::bind_addr(&address)?, address, None))
+}

@@ -1,0 +1,372 @@
+//! Asking an origin: one request, blocking, by ureq.
+
+use crate::http::Fields;
+use crate::runtime::cancel::Lifeline;
+use crate::upstream::connection::{Call, Literal, Spare, Unconnected, Wire, WireConnector};
+use crate::upstream::response::{OriginBody, OriginResponse};
+use log::debug;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use ureq::config::AutoHeaderValue;
+use ureq::{Agent, Timeout};
+
+/// Input buffer of a live stream's connection, in bytes. A response's head must fit in it.
+const LIVE_INPUT: usize = 16 * 1024;
+/// The same for segments and playlists: fewer system calls for a megabyte.
+const SHORT_INPUT: usize = 64 * 1024;
+/// Idle connections that are kept for each origin.
+const IDLE_CONNECTIONS: usize = 64;
+/// How long an idle connection is kept. nginx closes at 75 s, SRS at 15 s.
+const IDLE_AGE: Duration = Duration::from_secs(12);
+/// Origins that idle connections are kept for; beyond it the table starts afresh.
+const MOST_ORIGINS: usize = 1024;
+
+/// The timeouts of the origin side, each from its setting.
+#[derive(Debug, Clone, Copy)]
+pub struct OriginTimes {
+    /// Connecting.
+    pub connect: Duration,
+    /// From the request's last byte to the end of the response's head.
+    pub response: Duration,
+    /// Between two reads of a body.
+    pub stall: Duration,
+}
+
+/// A request for an origin.
+#[derive(Debug, Clone, Copy)]
+pub struct OriginRequest<'a> {
+    pub address: SocketAddr,
+    /// `HEAD`, else it is a GET.
+    pub head_only: bool,
+    /// Path and query.
+    pub target: &'a str,
+    pub fields: &'a Fields,
+    /// A live stream: a connection of its own, closed afterwards, with small buffers.
+    pub live: bool,
+    /// Time for connecting and for the response's head, where it is less than the settings'.
+    pub patience: Option<Duration>,
+}
+
+/// Why there is no response.
+#[derive(Debug, Error)]
+pub enum OriginError {
+    /// Nothing was sent: another origin may be asked, and this one is suspect.
+    #[error("connecting to {0}: {1}")]
+    Connect(SocketAddr, String),
+    /// Nothing was sent, and it is not the origin's fault: this host lacks descriptors, memory or
+    /// ports, or the request cannot be put into words.
+    #[error("cannot ask {0}: {1}")]
+    Here(SocketAddr, String),
+    /// The request was taken and the connection closed: SRS's way of refusing a player.
+    #[error("{0} closed the connection without an answer")]
+    Closed(SocketAddr),
+    /// What came is not HTTP, or says two things.
+    #[error("{0} broke the protocol: {1}")]
+    Protocol(SocketAddr, String),
+    /// The head did not come in time.
+    #[error("{0} sent no response head in time")]
+    Timeout(SocketAddr),
+    /// The client left meanwhile: nobody wants the answer any more.
+    #[error("the client left")]
+    Left,
+}
+
+/// Is told how origins connect and answer.
+pub trait Watch: Send + Sync {
+    /// A connection came about, after so long.
+    fn connected(&self, time: Duration);
+    /// A response's head came, so long after its request went out.
+    fn answered(&self, time: Duration);
+    /// No response came. Also told when the client left, which is no fault of the origin's.
+    fn failed(&self, error: &OriginError);
+}
+
+/// What asks origins. One for the process; it keeps idle connections.
+pub struct OriginClient {
+    times: OriginTimes,
+    /// ureq walks all idle connections for each request: each origin has its own.
+    short: Mutex<HashMap<SocketAddr, Short>>,
+    fresh: Agent,
+    spare: Arc<Spare>,
+    watch: Arc<dyn Watch>,
+}
+
+struct Short {
+    agent: Agent,
+    used: Instant,
+}
+
+/// Time for one request, where it is less than the settings'.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    /// For connecting and for the response's head.
+    head: Option<Duration>,
+    /// For all of it, the body too.
+    whole: Option<Duration>,
+}
+
+impl OriginClient {
+    /// A client with those timeouts, which keeps at most `idle` connections that nobody
+    /// uses, and whose calls `watch` is told of.
+    pub fn new(times: OriginTimes, idle: usize, watch: Arc<dyn Watch>) -> Self {
+        let spare = Spare::new(idle);
+        Self {
+            times,
+            short: Mutex::default(),
+            fresh: agent(times, LIVE_INPUT, 0, &spare),
+            spare,
+            watch,
+        }
+    }
+
+    /// Closes the connections to origins that nobody has asked for a while. To be called every few
+    /// seconds: ureq looks at the age of idle connections only when one is wanted.
+    pub fn close_idle(&self) {
+        let used = |short: &mut Short| short.used.elapsed() < IDLE_AGE;
+        let mut agents = self.agents();
+        let gone: Vec<Short> = agents
+            .extract_if(|_, short| !used(short))
+            .map(|(_, it)| it)
+            .collect();
+        drop(agents);
+        drop(gone); // their sockets are closed outside the lock
+    }
+
+    /// Closes all idle connections: somebody needs their descriptors.
+    fn close_all_idle(&self) {
+        let gone = std::mem::take(&mut *self.agents());
+        drop(gone);
+    }
+
+    /// Sends a request and reads the response's head; its body is read through what is returned.
+    ///
+    /// A kept connection that turns out closed is no answer: the request goes out once more, on a new
+    /// one. Redirects, statuses and compression are the player's business.
+    ///
+    /// # Errors
+    /// An [`OriginError`] that says how far it came.
+    pub fn send(
+        &self,
+        request: OriginRequest<'_>,
+        lifeline: &Arc<Lifeline>,
+    ) -> Result<OriginResponse, OriginError> {
+        let patience = Patience {
+            head: request.patience,
+            whole: None,
+        };
+        self.send_patiently(request, patience, lifeline)
+    }
+
+    /// GETs what must come within `time` in all, its body too: what an API says. One that trickles may
+    /// hold nobody.
+    ///
+    /// # Errors
+    /// As [`OriginClient::send`]; the body's reader fails when the time is over.
+    pub fn look_up(
+        &self,
+        address: SocketAddr,
+        target: &str,
+        time: Duration,
+    ) -> Result<OriginResponse, OriginError> {
+        let request = OriginRequest {
+            address,
+            head_only: false,
+            target,
+            fields: &Fields::default(),
+            live: false,
+            patience: None,
+        };
+        let patience = Patience {
+            head: Some(time),
+            whole: Some(time),
+        };
+        self.send_patiently(request, patience, &Lifeline::new())
+    }
+
+    fn send_patiently(
+        &self,
+        request: OriginRequest<'_>,
+        patience: Patience,
+        lifeline: &Arc<Lifeline>,
+    ) -> Result<OriginResponse, OriginError> {
+        let result = self.send_once_or_again(request, patience, lifeline);
+        if let Err(error) = &result {
+            self.watch.failed(error);
+        }
+        result
+    }
+
+    fn send_once_or_again(
+        &self,
+        request: OriginRequest<'_>,
+        patience: Patience,
+        lifeline: &Arc<Lifeline>,
+    ) -> Result<OriginResponse, OriginError> {
+        // HEAD has a connection of its own, too: SRS sends a body after it.
+        let own = request.live || request.head_only;
+        if !own {
+            let agent = self.agent_for(request.address);
+            match self.send_by(&agent, request, patience, lifeline) {
+                (Err(OriginError::Closed(_)), call) if call.reused.get() => {
+                    debug!(
+                        "{}: a kept connection was closed, once more",
+                        request.address
+                    );
+                }
+                (Err(OriginError::Here(..)), _) => self.close_all_idle(),
+                (result, _) => return result,
+            }
+        }
+        let (result, _) = self.send_by(&self.fresh, request, patience, lifeline);
+        if !(own && matches!(result, Err(OriginError::Here(..)))) {
+            return result;
+        }
+        self.close_all_idle();
+        self.send_by(&self.fresh, request, patience, lifeline).0
+    }
+
+    fn send_by(
+        &self,
+        agent: &Agent,
+        request: OriginRequest<'_>,
+        patience: Patience,
+        lifeline: &Arc<Lifeline>,
+    ) -> (Result<OriginResponse, OriginError>, Rc<Call>) {
+        let address = request.address;
+        let method = if request.head_only { "HEAD" } else { "GET" };
+        let path = request.target.split('?').next().unwrap_or_default();
+        debug!("{method} http://{address}{path}");
+        let head = head_size(&request);
+        let (result, call) = Call::run(lifeline, head, || self.run(agent, request, patience));
+        let result = match result {
+            Ok(response) => OriginResponse::of(response, self.times.stall)
+                .map_err(|why| OriginError::Protocol(address, why)),
+            Err(_) if lifeline.is_cut() => Err(OriginError::Left),
+            Err(error) => Err(explain(address, &error, &call)),
+        };
+        let connecting = call.connecting.get();
+        if let Some(time) = connecting {
+            self.watch.connected(time);
+        }
+        if result.is_ok() {
+            let connecting = connecting.unwrap_or_default();
+            let time = call.began.elapsed();
+            self.watch.answered(time.saturating_sub(connecting));
+        }
+        (result, call)
+    }
+
+    fn run(
+        &self,
+        agent: &Agent,
+        request: OriginRequest<'_>,
+        patience: Patience,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let url = format!("http://{}{}", request.address, request.target);
+        let mut call = if request.head_only {
+            agent.head(&url)
+        } else {
+            agent.get(&url)
+        };
+        for (name, value) in request.fields.iter() {
+            call = call.header_raw(name, value);
+        }
+        if request.live || request.head_only {
+            call = call.header_raw("Connection", b"close");
+        }
+        let Some(time) = patience.head else {
+            return call.call();
+        };
+        call.config()
+            .timeout_recv_response(Some(time.min(self.times.response)))
+            .timeout_connect(Some(time.min(self.times.connect)))
+            .timeout_global(patience.whole)
+            .build()
+            .call()
+    }
+
+    fn agent_for(&self, address: SocketAddr) -> Agent {
+        let mut agents = self.agents();
+        if agents.len() >= MOST_ORIGINS && !agents.contains_key(&address) {
+            agents.clear();
+        }
+        let now = Instant::now();
+        let short = agents.entry(address).or_insert_with(|| Short {
+            agent: agent(self.times, SHORT_INPUT, IDLE_CONNECTIONS, &self.spare),
+            used: now,
+        });
+        short.used = now;
+        short.agent.clone()
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<SocketAddr, Short>> {
+        // Between the changes to the table nothing panics.
+        self.short.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn agent(times: OriginTimes, input: usize, idle: usize, spare: &Arc<Spare>) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None) // the default obeys HTTP_PROXY
+        .user_agent(AutoHeaderValue::None)
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .max_response_header_size(input)
+        .max_idle_connections(idle)
+        .max_idle_connections_per_host(idle)
+        .max_idle_age(IDLE_AGE)
+        .timeout_connect(Some(times.connect))
+        .timeout_send_request(Some(times.response))
+        .timeout_recv_response(Some(times.response))
+        .build();
+    let connector = WireConnector {
+        input,
+        stall: times.stall,
+        spare: spare.clone(),
+    };
+    Agent::with_parts(config, connector, Literal)
+}
+
+/// Room for a request's head, in bytes: all lines, and what ureq adds to them.
+fn head_size(request: &OriginRequest<'_>) -> usize {
+    let lines: usize = request
+        .fields
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4)
+        .sum();
+    request.target.len() + lines + 256
+}
+
+fn explain(address: SocketAddr, error: &ureq::Error, call: &Call) -> OriginError {
+    use ureq::Error as E;
+    match (call.failed.get(), error) {
+        (Some(Unconnected::Here), _) => return OriginError::Here(address, error.to_string()),
+        (Some(Unconnected::Origin), _) | (_, E::Timeout(Timeout::Connect)) => {
+            return OriginError::Connect(address, error.to_string());
+        }
+        // Before anything was sent: the request itself is at fault, and no origin is to suffer for it.
+        (None, _) if !call.connected.get() => {
+            return OriginError::Here(address, error.to_string());
+        }
+        _ => {}
+    }
+    match error {
+        E::Timeout(_) => OriginError::Timeout(address),
+        E::Io(_) if !call.answered.get() => OriginError::Closed(address),
+        _ => OriginError::Protocol(address, error.to_string()),
+    }
+}
+
+const _: fn() = || {
+    fn check<T: Send + Sync>() {}
+    check::<OriginClient>();
+    check::<Wire>();
+    let _ = size_of::<OriginBody>;
+};

@@ -1,0 +1,9 @@
+//! What we say to an origin, and what it answers, by ureq. This room does not know who asked.
+
+mod client;
+mod connection;
+pub mod forwarding;
+mod response;
+
+pub use client::{OriginClient, OriginError, OriginRequest, OriginTimes, Watch};
+pub use response::{OriginBody, OriginResponse};
