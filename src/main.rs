@@ -4,8 +4,8 @@ use crossbeam_channel::{Receiver, bounded};
 use log::{Level, error, info};
 use srs_stream_proxy::app::Proxy;
 use srs_stream_proxy::config::{self, Command, Config, OriginArgs};
-use srs_stream_proxy::demo::lab::Lab;
-use srs_stream_proxy::demo::tour::{Tour, TourError};
+use srs_stream_proxy::lab::demo::{Demo, DemoError};
+use srs_stream_proxy::lab::origin::LabOrigin;
 use srs_stream_proxy::logging;
 use srs_stream_proxy::runtime::limits::Limits;
 use std::fmt::Display;
@@ -43,19 +43,19 @@ fn run_proxy(config: &Config) -> ExitCode {
 
 fn run_demo(config: &Config) -> ExitCode {
     let start = || {
-        let tour = Tour::start(config)?;
+        let demo = Demo::start(config)?;
         // A stdout that is closed, or full, is no reason not to run.
         let mut stdout = io::stdout().lock();
-        let _ = write!(stdout, "{tour}").and_then(|()| stdout.flush());
-        Ok::<_, TourError>(tour)
+        let _ = write!(stdout, "{demo}").and_then(|()| stdout.flush());
+        Ok::<_, DemoError>(demo)
     };
-    run(config.force_quit_timeout, start, Tour::stop)
+    run(config.force_quit_timeout, start, Demo::stop)
 }
 
 fn run_origin(args: &OriginArgs) -> ExitCode {
     let connections = Limits::raise_and_read().connections();
-    let start = || Lab::start(args, connections, Level::Info);
-    run(LAB_FORCE, start, Lab::stop)
+    let start = || LabOrigin::start(args, connections, Level::Info);
+    run(LAB_FORCE, start, LabOrigin::stop)
 }
 
 /// Starts what is asked for, waits for a signal, and stops it; after `force` it ends whatever is.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One stream, `/live/NAME`, since the origin was opened.
 #[derive(Debug)]
-pub struct Published {
+pub struct LabStream {
     pub name: String,
     id: String,
     publisher: String,
@@ -18,9 +18,9 @@ pub struct Published {
 }
 
 /// Somebody who watches, for as long as this lives.
-pub struct Watching<'p>(&'p Published);
+pub struct ViewerGuard<'p>(&'p LabStream);
 
-impl Published {
+impl LabStream {
     /// The stream of that name; its publisher has just come.
     pub fn new(name: &str) -> Self {
         Self {
@@ -34,9 +34,9 @@ impl Published {
     }
 
     /// Counts a live viewer.
-    pub fn watch(&self) -> Watching<'_> {
+    pub fn watch(&self) -> ViewerGuard<'_> {
         self.viewers.fetch_add(1, Ordering::Relaxed);
-        Watching(self)
+        ViewerGuard(self)
     }
 
     /// Counts bytes of media that were sent.
@@ -82,7 +82,7 @@ impl Published {
     }
 }
 
-impl Drop for Watching<'_> {
+impl Drop for ViewerGuard<'_> {
     fn drop(&mut self) {
         self.0.viewers.fetch_sub(1, Ordering::Relaxed);
     }
@@ -91,7 +91,7 @@ impl Drop for Watching<'_> {
 /// One page of `/api/v1/streams/`: entries from `start` on, `count` of them, as SRS pages them, which gives
 /// ten at least.
 pub fn page(
-    streams: &[Published],
+    streams: &[LabStream],
     clip: &Clip<'_>,
     who: &Identity,
     start: usize,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn an_entry_has_the_fields_of_srs() {
         let clip = Clip::embedded().unwrap();
-        let stream = Published::new("demo");
+        let stream = LabStream::new("demo");
         let [mut ours, mut theirs] = [Vec::new(), Vec::new()];
         kinds(&stream.entry(&clip, "vid-1"), "", &mut ours);
         kinds(&serde_json::from_str(SRS).unwrap(), "", &mut theirs);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn viewers_come_and_go() {
         let clip = Clip::embedded().unwrap();
-        let stream = Published::new("demo");
+        let stream = LabStream::new("demo");
         let clients = || stream.entry(&clip, "vid-1")["clients"].as_u64().unwrap();
         let both = (stream.watch(), stream.watch());
         assert_eq!(clients(), 3);
@@ -162,7 +162,7 @@ mod tests {
     fn pages() {
         let clip = Clip::embedded().unwrap();
         let who = Identity::new("lab", 8080);
-        let streams: Vec<_> = (0..25).map(|n| Published::new(&n.to_string())).collect();
+        let streams: Vec<_> = (0..25).map(|n| LabStream::new(&n.to_string())).collect();
         for (start, count, names) in [
             (0, 10, 0..10),
             (0, 1, 0..10),

@@ -38,7 +38,7 @@ impl Heartbeat {
     pub fn start(identity: &Identity, listens: IpAddr, url: &str) -> io::Result<Self> {
         let (alive, ended) = bounded::<()>(0);
         let (tell, registered) = bounded(1);
-        let sender = Sending {
+        let sender = HeartbeatSender {
             identity: identity.clone(),
             listens,
             url: url.split(['?', '#']).next().unwrap_or_default().to_owned(),
@@ -66,14 +66,14 @@ impl Heartbeat {
     }
 }
 
-struct Sending {
+struct HeartbeatSender {
     identity: Identity,
     listens: IpAddr,
     url: String,
     agent: Agent,
 }
 
-impl Sending {
+impl HeartbeatSender {
     fn run(&self, ended: &Receiver<()>, tell: &Sender<()>) {
         let mut works = None;
         loop {

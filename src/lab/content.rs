@@ -1,6 +1,7 @@
 //! The clip and its segments, once for all lab origins of a process.
 
-use super::{Clip, ClipError, Hls};
+use super::clip::{Clip, ClipError};
+use super::hls::Hls;
 use std::sync::LazyLock;
 
 static CLIP: LazyLock<Result<Clip<'static>, ClipError>> = LazyLock::new(Clip::embedded);
@@ -9,12 +10,12 @@ static HLS: LazyLock<Result<Hls<'static>, ClipError>> =
 
 /// What a lab origin plays.
 #[derive(Clone, Copy, Debug)]
-pub struct Media {
+pub struct LabContent {
     pub clip: &'static Clip<'static>,
     pub hls: &'static Hls<'static>,
 }
 
-impl Media {
+impl LabContent {
     /// The clip in the binary, read and checked at the first call.
     ///
     /// # Errors

@@ -5,6 +5,15 @@ pub const AUDIO: u8 = 8;
 pub const VIDEO: u8 = 9;
 pub const SCRIPT: u8 = 18;
 
+/// The first byte of a video tag's body: H.264, as a key frame or not (FLV specification 10.1, E.4.3).
+pub const AVC_KEY: u8 = 0x17;
+pub const AVC_INTER: u8 = 0x27;
+/// The first byte of an audio tag's body: AAC; its other bits are fixed for AAC (E.4.2).
+pub const AAC: u8 = 0xAF;
+/// The second byte of the body of H.264 and AAC: a configuration or a frame.
+pub const CONFIG: u8 = 0;
+pub const FRAME: u8 = 1;
+
 /// Bytes of a tag before its body.
 const HEAD: usize = 11;
 
@@ -34,7 +43,7 @@ impl<'a> Tag<'a> {
 }
 
 /// Appends a tag whose body is `front` and then `rest`, and the length that follows it. The body must be
-/// shorter than 16 MiB, which the frames of a [`super::Clip`] are.
+/// shorter than 16 MiB, the most that the format can say.
 pub fn write(out: &mut Vec<u8>, kind: u8, timestamp: u32, front: &[u8], rest: &[u8]) {
     let length = front.len() + rest.len();
     let [_, size @ ..] = (length as u32).to_be_bytes();

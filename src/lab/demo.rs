@@ -1,6 +1,6 @@
 //! The `demo` command: the proxy and two lab origins in one process, and what to try with them.
 
-use super::lab::{Lab, LabError};
+use super::origin::{LabError, LabOrigin};
 use crate::app::{Proxy, StartError};
 use crate::config::{Config, Listen, OriginArgs};
 use log::Level;
@@ -16,11 +16,11 @@ const ORIGINS: [(&str, &str); 2] = [("lab-a", "a"), ("lab-b", "b")];
 /// Connections that a lab origin takes: its one client is the proxy, and whoever tries its ports.
 const CONNECTIONS: usize = 512;
 /// What is printed can be tried at once: the origins have registered by then, or never will.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the demo does not start.
 #[derive(Debug, Error)]
-pub enum TourError {
+pub enum DemoError {
     #[error(transparent)]
     Proxy(#[from] StartError),
     #[error(transparent)]
@@ -28,19 +28,19 @@ pub enum TourError {
 }
 
 /// A running demo. Its text says what to try.
-pub struct Tour {
+pub struct Demo {
     proxy: Proxy,
-    labs: Vec<Lab>,
+    labs: Vec<LabOrigin>,
     needs_token: bool,
     registered: bool,
 }
 
-impl Tour {
+impl Demo {
     /// Starts the proxy with its settings, and the lab origins on free ports of the loopback interface.
     ///
     /// # Errors
-    /// As [`Proxy::start`] and [`Lab::start`].
-    pub fn start(config: &Config) -> Result<Self, TourError> {
+    /// As [`Proxy::start`] and [`LabOrigin::start`].
+    pub fn start(config: &Config) -> Result<Self, DemoError> {
         let proxy = Proxy::start(config)?;
         let token = config.system_api_token.as_deref();
         let register = format!(
@@ -58,11 +58,11 @@ impl Tour {
                 device_id: device.to_owned(),
                 register: Some(register.clone()),
             };
-            Lab::start(&args, CONNECTIONS, Level::Debug)
+            LabOrigin::start(&args, CONNECTIONS, Level::Debug)
         };
         let labs = ORIGINS.into_iter().map(start);
         let labs = labs.collect::<Result<Vec<_>, _>>()?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + REGISTER_TIMEOUT;
         let registered = labs.iter().all(|lab| lab.await_registered(end));
         Ok(Self {
             proxy,
@@ -91,7 +91,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-impl Display for Tour {
+impl Display for Demo {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let players = reachable(self.proxy.players_address());
         let operators = reachable(self.proxy.operators_address());

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Muxer;
 use super::clip::Clip;
+use super::muxer::Muxer;
 use super::position::{Position, TICKS_PER_SECOND};
 use super::timeline::Timeline;
 use super::ts::{Counters, TsMuxer};
@@ -141,7 +141,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::packet::PACKET;
+    use crate::media::ts::packet::PACKET;
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes clip.flv, the 10 s that the lab origin loops, from ffmpeg's own sources.
-#   sh src/demo/make_clip.sh [OUTPUT]
+#   sh src/lab/make_clip.sh [OUTPUT]
 # Needs Debian's packages ffmpeg (with libx264) and fonts-dejavu-core. One thread and
 # "bitexact" everywhere, so that the same ffmpeg makes the same file each time.
 #

@@ -1,12 +1,14 @@
 //! What a lab origin answers: the media, the API and the odd habits of SRS.
 
+use super::content::LabContent;
+use super::flv::FlvMuxer;
 use super::hls::{master, parse_name};
 use super::identity::Identity;
-use super::media::Media;
-use super::published::{LEAST, Published, page};
-use super::sessions::Sessions;
+use super::position::Position;
+use super::sessions::HlsSessions;
+use super::stream::{LEAST, LabStream, page};
+use super::ts::TsMuxer;
 use super::viewer::play;
-use super::{FlvMuxer, Position, TsMuxer};
 use crate::http::head::{Head, Refusal};
 use crate::http::query::{query_value, without_param};
 use crate::server::exchange::{Exchange, ResponseHead};
@@ -27,11 +29,11 @@ const LONGEST_AWAY: u64 = 3600;
 const HOLD: Duration = Duration::from_secs(60);
 
 /// The handlers of a lab origin, and what they share.
-pub struct Site {
+pub struct LabHandler {
     pub identity: Identity,
-    pub media: Media,
-    pub streams: Vec<Published>,
-    pub sessions: Sessions,
+    pub content: LabContent,
+    pub streams: Vec<LabStream>,
+    pub sessions: HlsSessions,
     /// Where `/lab/stop` is told, with how long the origin is to be away.
     pub stop: Sender<Duration>,
     /// How loud requests for media are logged. Those for the API come each second, and are quiet.
@@ -48,9 +50,9 @@ enum Format {
 #[derive(Debug, Clone, Copy)]
 enum Route<'s> {
     /// A live stream; nobody may publish it.
-    Live(Format, Option<&'s Published>),
-    Playlist(&'s Published),
-    Segment(&'s Published, u64),
+    Live(Format, Option<&'s LabStream>),
+    Playlist(&'s LabStream),
+    Segment(&'s LabStream, u64),
     Streams,
     StreamsWithoutSlash,
     Versions,
@@ -67,7 +69,7 @@ impl Route<'_> {
     }
 }
 
-impl Site {
+impl LabHandler {
     fn route(&self, target: &str) -> Route<'_> {
         let path = path_of(target);
         match &*path {
@@ -101,7 +103,7 @@ impl Site {
         }
     }
 
-    fn live(&self, exchange: Exchange, format: Format, stream: Option<&Published>) {
+    fn live(&self, exchange: Exchange, format: Format, stream: Option<&LabStream>) {
         let Some(stream) = stream else {
             // SRS waits for a publisher, for as long as the viewer does.
             while !exchange.lifeline().wait(HOLD) {}
@@ -119,7 +121,7 @@ impl Site {
             // What remains undone is the client's connection, which has its record.
             return drop(out.finish());
         }
-        let clip = self.media.clip;
+        let clip = self.content.clip;
         let played = match format {
             Format::Flv => play(FlvMuxer::new(clip), clip, stream, &mut out),
             Format::Ts => play(TsMuxer::new(clip), clip, stream, &mut out),
@@ -130,12 +132,12 @@ impl Site {
         }
     }
 
-    fn playlist(&self, exchange: Exchange, stream: &Published) {
+    fn playlist(&self, exchange: Exchange, stream: &LabStream) {
         let query = exchange.head.query().unwrap_or_default();
         let session = query_value(query, SESSION);
         let known = session.filter(|id| self.sessions.knows(id, &stream.name, Instant::now()));
         let text = match known {
-            Some(id) => self.media.hls.playlist(
+            Some(id) => self.content.hls.playlist(
                 SystemTime::now().into(),
                 &stream.name,
                 &format!("?{SESSION}={id}"),
@@ -153,13 +155,13 @@ impl Site {
         exchange.answer(head, text.as_bytes());
     }
 
-    fn segment(&self, exchange: Exchange, stream: &Published, sequence: u64) {
+    fn segment(&self, exchange: Exchange, stream: &LabStream, sequence: u64) {
         if let Some(id) = query_value(exchange.head.query().unwrap_or_default(), SESSION) {
             // Segments need no session; one that they name is in use.
             let _ = self.sessions.knows(&id, &stream.name, Instant::now());
         }
         let now = Position::from(SystemTime::now());
-        match self.media.hls.segment(now, sequence) {
+        match self.content.hls.segment(now, sequence) {
             Some(bytes) => {
                 let head = response(&exchange, 200).with("Content-Type", "video/MP2T");
                 stream.sent(bytes.len());
@@ -175,7 +177,7 @@ impl Site {
         let (start, count) = (number("start"), number("count"));
         let page = page(
             &self.streams,
-            self.media.clip,
+            self.content.clip,
             &self.identity,
             start.unwrap_or(0),
             count.unwrap_or(LEAST),
@@ -240,7 +242,7 @@ fn not_found(exchange: Exchange, message: &str) {
     exchange.problem_with(head, message);
 }
 
-impl Service for Site {
+impl Service for LabHandler {
     fn is_long(&self, method: &str, target: &str) -> bool {
         matches!(method, "GET" | "HEAD") && matches!(self.route(target), Route::Live(..))
     }
@@ -302,19 +304,19 @@ impl Service for Site {
 mod tests {
     use super::*;
 
-    fn site(names: &[&str]) -> Site {
-        Site {
+    fn handler(names: &[&str]) -> LabHandler {
+        LabHandler {
             identity: Identity::new("lab", 8080),
-            media: Media::embedded().unwrap(),
-            streams: names.iter().map(|name| Published::new(name)).collect(),
-            sessions: Sessions::default(),
+            content: LabContent::embedded().unwrap(),
+            streams: names.iter().map(|name| LabStream::new(name)).collect(),
+            sessions: HlsSessions::default(),
             stop: crossbeam_channel::bounded(1).0,
             level: Level::Info,
         }
     }
 
     fn told(route: Route<'_>) -> String {
-        let name = |stream: &Published| stream.name.clone();
+        let name = |stream: &LabStream| stream.name.clone();
         match route {
             Route::Live(format, stream) => {
                 format!("{format:?} {}", stream.map_or("held".to_owned(), name))
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn routes() {
-        let site = site(&["demo", "cam-7", "x.y"]);
+        let handler = handler(&["demo", "cam-7", "x.y"]);
         for (target, expected) in [
             ("/live/demo.flv", "Flv demo"),
             ("/live/demo.flv?token=1", "Flv demo"),
@@ -351,9 +353,9 @@ mod tests {
             ("/", "Nothing"),
             ("*", "Nothing"),
         ] {
-            assert_eq!(told(site.route(target)), expected, "{target}");
+            assert_eq!(told(handler.route(target)), expected, "{target}");
             assert_eq!(
-                site.is_long("GET", target),
+                handler.is_long("GET", target),
                 expected.starts_with(['F', 'T']),
                 "{target}"
             );

@@ -2,7 +2,7 @@
 
 use std::process;
 
-/// The ids of one lab origin from its opening to its closing.
+/// The ids of one lab origin from its start to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The name that its user gave it.
@@ -10,7 +10,7 @@ pub struct Identity {
     /// Of the installation: the same after a restart, and another for each lab origin of a host. SRS keeps
     /// a random one in a file; here device and port tell it.
     pub server: String,
-    /// Of the service: new with each opening.
+    /// Of the service: new with each start.
     pub service: String,
     /// Of the process.
     pub pid: String,
@@ -19,7 +19,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of an origin that opens now.
+    /// The identity of an origin that starts now.
     pub fn new(device: &str, port: u16) -> Self {
         Self {
             device: device.to_owned(),

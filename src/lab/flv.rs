@@ -1,9 +1,11 @@
 //! HTTP-FLV: an FLV file without an end.
 
-use super::clip::{AAC, AVC_INTER, AVC_KEY, CONFIG, Clip, FRAME};
+use super::clip::Clip;
+use super::muxer::Muxer;
 use super::position::Position;
 use super::timeline::{Frame, Track};
-use super::{Muxer, metadata, tag};
+use crate::media::flv::metadata;
+use crate::media::flv::tag::{self, AAC, AVC_INTER, AVC_KEY, CONFIG, FRAME};
 
 /// Milliseconds of a day.
 const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -95,8 +97,8 @@ impl Muxer for FlvMuxer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::tag::Tag;
-    use crate::demo::timeline::Timeline;
+    use crate::lab::timeline::Timeline;
+    use crate::media::flv::tag::Tag;
     use std::time::Duration;
 
     /// Noon on some day.

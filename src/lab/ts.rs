@@ -1,10 +1,10 @@
 //! MPEG transport stream (ISO/IEC 13818-1) with H.264 and AAC, for HTTP-TS and HLS segments.
 
-use super::Muxer;
 use super::clip::Clip;
-use super::codec::AacConfig;
-use super::packet::{self, PROGRAM};
+use super::muxer::Muxer;
 use super::timeline::{Frame, Track};
+use crate::media::adts;
+use crate::media::ts::packet::{self, PROGRAM};
 
 /// The PIDs that SRS uses.
 const PAT_PID: u16 = 0;
@@ -139,7 +139,7 @@ impl<'c> TsMuxer<'c> {
     }
 
     fn audio(&mut self, frame: &Frame<'_>, pts: u64, out: &mut Vec<u8>) {
-        let header = adts(&self.clip.aac, frame.data.len());
+        let header = adts::header(&self.clip.aac, frame.data.len());
         self.pes(AUDIO_ID, pts, header.len() + frame.data.len());
         self.pes.extend(header);
         self.pes.extend(frame.data);
@@ -161,39 +161,12 @@ impl Muxer for TsMuxer<'_> {
     }
 }
 
-/// The header before an AAC frame of `length` bytes (ISO/IEC 14496-3, 1.A.2), without a CRC.
-fn adts(config: &AacConfig<'_>, length: usize) -> [u8; 7] {
-    let length = length + 7;
-    [
-        0xFF,
-        0xF1,
-        (config.object_type - 1) << 6 | config.frequency_index << 2 | config.channels >> 2,
-        config.channels << 6 | (length >> 11) as u8 & 3,
-        (length >> 3) as u8,
-        (length << 5) as u8 | 0x1F,
-        0xFC,
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::packet::PACKET;
-    use crate::demo::position::Position;
-    use crate::demo::timeline::Timeline;
-
-    #[test]
-    fn adts_of_a_known_frame() {
-        let config = AacConfig::parse(&[0x11, 0x88]).unwrap();
-        assert_eq!(
-            adts(&config, 193),
-            [0xFF, 0xF1, 0x4C, 0x40, 0x19, 0x1F, 0xFC]
-        );
-        assert_eq!(
-            adts(&config, 8184),
-            [0xFF, 0xF1, 0x4C, 0x43, 0xFF, 0xFF, 0xFC]
-        );
-    }
+    use crate::lab::position::Position;
+    use crate::lab::timeline::Timeline;
+    use crate::media::ts::packet::PACKET;
 
     /// PCR's base and PTS of the picture at `ticks`.
     fn clocks(ticks: u64) -> (u64, u64) {

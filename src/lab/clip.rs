@@ -1,24 +1,15 @@
 //! The clip that the lab loops: 10 s of a test picture with a clock and a beep, made by `make_clip.sh`.
 
-use super::codec::{AacConfig, AvcConfig};
-use super::metadata;
 use super::position::{TICKS_PER_MS, TICKS_PER_SECOND};
-use super::tag::{self, Tag};
+use crate::media::codec::{AacConfig, AvcConfig};
+use crate::media::flv::metadata;
+use crate::media::flv::tag::{self, AAC, AVC_INTER, AVC_KEY, CONFIG, FRAME, Tag};
 
 /// The clip in the binary.
 static EMBEDDED: &[u8] = include_bytes!("clip.flv");
 
 /// Samples per channel in a frame of AAC.
 const AAC_SAMPLES: u64 = 1024;
-
-/// The first byte of a video tag's body: AVC, as a key frame or not; and of an audio tag's: AAC (the
-/// rest of it is fixed for AAC). FLV specification 10.1, E.4.2 and E.4.3.
-pub(super) const AVC_KEY: u8 = 0x17;
-pub(super) const AVC_INTER: u8 = 0x27;
-pub(super) const AAC: u8 = 0xAF;
-/// The second byte: a configuration or a frame.
-pub(super) const CONFIG: u8 = 0;
-pub(super) const FRAME: u8 = 1;
 
 /// ADTS gives a frame's length, its own 7 bytes included, in 13 bits.
 const LONGEST_AUDIO: usize = 0x1FFF - 7;

@@ -1,7 +1,10 @@
 //! A live viewer: frames leave when they are due.
 
-use super::published::Published;
-use super::{Clip, Muxer, Position, Timeline};
+use super::clip::Clip;
+use super::muxer::Muxer;
+use super::position::Position;
+use super::stream::LabStream;
+use super::timeline::Timeline;
 use crate::server::exchange::Outgoing;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +23,7 @@ const PIECE: usize = 32 * 1024;
 pub fn play(
     mut muxer: impl Muxer,
     clip: &'static Clip<'static>,
-    stream: &Published,
+    stream: &LabStream,
     out: &mut Outgoing,
 ) -> io::Result<()> {
     let lifeline = out.lifeline().clone();

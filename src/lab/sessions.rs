@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 /// A session that is not used for this long is forgotten: two windows, as in SRS, and a little more.
 pub const SILENCE: Duration = Duration::from_secs(60);
-/// Sessions that are remembered; beyond it the one that has been silent for longest goes.
+/// HlsSessions that are remembered; beyond it the one that has been silent for longest goes.
 const MOST: usize = 10_000;
 /// Characters of an id.
 const LENGTH: usize = 8;
 
 /// The sessions that an origin knows.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<String, Session>>);
+pub struct HlsSessions(Mutex<HashMap<String, Session>>);
 
 #[derive(Debug)]
 struct Session {
@@ -22,7 +22,7 @@ struct Session {
     used: Instant,
 }
 
-impl Sessions {
+impl HlsSessions {
     /// Begins a session with `stream`, and gives its id.
     pub fn begin(&self, stream: &str, now: Instant) -> String {
         let id = word(LENGTH);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_session_lives_while_it_is_used() {
-        let sessions = Sessions::default();
+        let sessions = HlsSessions::default();
         let mut now = Instant::now();
         let id = sessions.begin("a", now);
         assert!(!sessions.knows(&id, "b", now));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let sessions = Sessions::default();
+        let sessions = HlsSessions::default();
         let start = Instant::now();
         let first = sessions.begin("a", start);
         let second = sessions.begin("a", start + SECOND);

@@ -102,7 +102,7 @@ impl<'c> Iterator for Frames<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::position::TICKS_PER_SECOND;
+    use crate::lab::position::TICKS_PER_SECOND;
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -107,9 +107,9 @@ pub struct AacConfig<'a> {
     /// The config as it is.
     pub record: &'a [u8],
     /// 1 Main, 2 LC, 3 SSR, 4 LTP.
-    pub(super) object_type: u8,
+    pub object_type: u8,
     /// Index into the table of sampling frequencies.
-    pub(super) frequency_index: u8,
+    pub frequency_index: u8,
     /// 1 to 7: the channel configuration, which up to 6 is the number of channels.
     pub channels: u8,
 }

@@ -1,12 +1,12 @@
 //! A lab origin: a server that behaves like SRS over HTTP, with the clip for streams.
 
-use super::ClipError;
+use super::clip::ClipError;
+use super::content::LabContent;
+use super::handler::LabHandler;
 use super::heartbeat::Heartbeat;
 use super::identity::Identity;
-use super::media::Media;
-use super::published::Published;
-use super::sessions::Sessions;
-use super::site::Site;
+use super::sessions::HlsSessions;
+use super::stream::LabStream;
 use crate::config::{Listen, OriginArgs};
 use crate::server::endpoint::{Front, FrontSettings, ListenError, listen};
 use crate::server::profile::Style;
@@ -43,22 +43,22 @@ pub enum LabError {
     Clip(#[from] ClipError),
 }
 
-/// A running lab origin. It serves until [`Lab::stop`]; `POST /lab/stop` takes it away for a while.
-pub struct Lab {
+/// A running lab origin. It serves until [`LabOrigin::stop`]; `POST /lab/stop` takes it away for a while.
+pub struct LabOrigin {
     address: SocketAddr,
     registered: Receiver<()>,
     end: Sender<()>,
-    keeper: JoinHandle<()>,
+    supervisor: JoinHandle<()>,
 }
 
-impl Lab {
+impl LabOrigin {
     /// Listens and serves from now on, on threads of its own, up to so many connections. Requests for media
     /// are logged at `level`.
     ///
     /// # Errors
     /// [`LabError`] when the port is taken, or the system lacks something.
     pub fn start(args: &OriginArgs, connections: usize, level: Level) -> Result<Self, LabError> {
-        let media = Media::embedded()?;
+        let content = LabContent::embedded()?;
         let listener = listen(args.listen, "--listen", "viewers")?;
         let address = listener.local_addr()?;
         let (end, ending) = bounded(1);
@@ -67,26 +67,26 @@ impl Lab {
         args.listen.port = address.port(); // where it comes back after a stop
         args.streams.sort_unstable();
         args.streams.dedup();
-        let keeper = Keeper {
+        let supervisor = Supervisor {
             args,
-            media,
+            content,
             connections,
             level,
             stop,
             stops,
             ending,
         };
-        let opening = keeper.open(listener)?;
-        let heartbeat = opening.heartbeat.as_ref();
+        let instance = supervisor.open(listener)?;
+        let heartbeat = instance.heartbeat.as_ref();
         let registered = heartbeat.map_or(never(), |it| it.registered().clone());
-        let keeper = thread::Builder::new()
+        let supervisor = thread::Builder::new()
             .name("lab origin".to_owned())
-            .spawn(move || keeper.run(opening))?;
+            .spawn(move || supervisor.run(instance))?;
         Ok(Self {
             address,
             registered,
             end,
-            keeper,
+            supervisor,
         })
     }
 
@@ -102,19 +102,19 @@ impl Lab {
 
     /// Ends it: cuts its viewers, as SRS's end does.
     pub fn stop(self) {
-        // An error of either means that the keeper has ended already.
+        // An error of either means that the supervisor has ended already.
         let _ = self.end.try_send(());
-        let _ = self.keeper.join();
+        let _ = self.supervisor.join();
     }
 }
 
 /// An origin that is open: nothing of it outlives a stop but its address and its streams' names.
-struct Opening {
+struct OriginInstance {
     front: Front,
     heartbeat: Option<Heartbeat>,
 }
 
-impl Opening {
+impl OriginInstance {
     fn close(self) {
         drop(self.heartbeat);
         self.front.close();
@@ -123,9 +123,9 @@ impl Opening {
 }
 
 /// What opens an origin, again after each stop.
-struct Keeper {
+struct Supervisor {
     args: OriginArgs,
-    media: Media,
+    content: LabContent,
     connections: usize,
     level: Level,
     stop: Sender<Duration>,
@@ -133,16 +133,16 @@ struct Keeper {
     ending: Receiver<()>,
 }
 
-impl Keeper {
-    fn open(&self, listener: TcpListener) -> io::Result<Opening> {
+impl Supervisor {
+    fn open(&self, listener: TcpListener) -> io::Result<OriginInstance> {
         let address = listener.local_addr()?;
         let identity = Identity::new(&self.args.device_id, address.port());
         let streams = self.args.streams.iter();
-        let site = Site {
+        let handler = LabHandler {
             identity: identity.clone(),
-            media: self.media,
-            streams: streams.map(|name| Published::new(name)).collect(),
-            sessions: Sessions::default(),
+            content: self.content,
+            streams: streams.map(|name| LabStream::new(name)).collect(),
+            sessions: HlsSessions::default(),
             stop: self.stop.clone(),
             level: self.level,
         };
@@ -160,7 +160,7 @@ impl Keeper {
             },
             observer: Arc::new(()),
         };
-        let front = Front::new(listener, Arc::new(site), settings)?;
+        let front = Front::new(listener, Arc::new(handler), settings)?;
         info!(
             "lab origin {} listens on {address} and publishes {}",
             self.args.device_id,
@@ -169,41 +169,42 @@ impl Keeper {
         front.serve()?;
         let url = self.args.register.as_deref();
         let heartbeat = url.map(|url| Heartbeat::start(&identity, address.ip(), url));
-        Ok(Opening {
+        Ok(OriginInstance {
             front,
             heartbeat: heartbeat.transpose()?,
         })
     }
 
-    fn run(&self, mut opening: Opening) {
+    fn run(&self, mut instance: OriginInstance) {
         loop {
             let away = select! {
                 recv(self.stops) -> away => away.ok(),
                 recv(self.ending) -> _ => None,
             };
-            opening.close();
+            instance.close();
             let Some(away) = away else {
                 return;
             };
             let name = &self.args.device_id;
             info!("lab origin {name} has stopped and comes back in {away:?}");
             match self.reopen(away) {
-                Some(new) => opening = new,
+                Some(new) => instance = new,
                 None => return,
             }
         }
     }
 
     /// Waits, and opens again. `None` when it is to end instead.
-    fn reopen(&self, away: Duration) -> Option<Opening> {
+    fn reopen(&self, away: Duration) -> Option<OriginInstance> {
         let mut wait = away;
         let mut complained = false;
         while self.ending.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             // A second stop, in the same moment as the first, has had its way.
             let _ = self.stops.try_recv();
-            let again = || -> Result<Opening, LabError> { Ok(self.open(self.listen_again()?)?) };
+            let again =
+                || -> Result<OriginInstance, LabError> { Ok(self.open(self.listen_again()?)?) };
             match again() {
-                Ok(opening) => return Some(opening),
+                Ok(instance) => return Some(instance),
                 Err(error) if !complained => {
                     warn!(
                         "lab origin {} tries on to come back: {error}",
