@@ -6,4 +6,4 @@ mod operators;
 mod views;
 
 pub use guard::Guard;
-pub use operators::{Facts, Operators};
+pub use operators::{Operators, PlayerStats};

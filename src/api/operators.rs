@@ -5,17 +5,17 @@ use crate::api::heartbeat;
 use crate::api::views;
 use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
-use crate::balancer::peer::Told;
-use crate::cache::Sharing;
+use crate::balancer::peer::PeerStatus;
+use crate::cache::HlsCache;
 use crate::files::{FileRequest, Files};
-use crate::http::head::{Head, Refusal};
-use crate::listener::Door;
+use crate::http::head::{Rejection, RequestHead};
+use crate::listener::Listener;
 use crate::metrics;
-use crate::metrics::{Metrics, Now};
+use crate::metrics::{Gauges, Metrics};
 use crate::server::exchange::{Exchange, ResponseHead};
 use crate::server::server::{Server, Service};
 use crate::server::{send_file, versions};
-use crate::stream::stats::Viewers;
+use crate::stream::stats::StreamStats;
 use log::{error, info, warn};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -30,26 +30,26 @@ const MAX_BODY: u64 = 64 * 1024;
 /// another every few seconds.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Addresses that are remembered for that.
-const MOST_WARNED: usize = 1024;
+const MAX_WARNED: usize = 1024;
 
 /// The System API's handlers and what they share.
 pub struct Operators {
     pub guard: Guard,
     pub balancer: Arc<dyn Balancer>,
-    pub viewers: Arc<Viewers>,
-    pub sharing: Arc<Sharing>,
+    pub viewers: Arc<StreamStats>,
+    pub cache: Arc<HlsCache>,
     /// The console.
     pub files: Files,
-    pub facts: Facts,
+    pub facts: PlayerStats,
     pub warned: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 /// What the API tells of the stream server.
-pub struct Facts {
+pub struct PlayerStats {
     pub players_port: u16,
     /// What this proxy tells of itself.
-    pub told: Box<dyn Fn() -> Told + Send + Sync>,
-    pub players: Arc<Door>,
+    pub peer: Box<dyn Fn() -> PeerStatus + Send + Sync>,
+    pub players: Arc<Listener>,
     pub server: Arc<Server>,
     /// Live streams that may run at once.
     pub max_streams: usize,
@@ -125,18 +125,18 @@ impl Service for Operators {
         route(target.split('?').next().unwrap_or_default()).methods()
     }
 
-    fn admit_body(&self, head: &Head) -> Result<(), Refusal> {
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         let route = route(head.path());
         if route == Route::Nothing || route.takes(&head.method) {
             if head.body <= MAX_BODY {
                 return Ok(());
             }
-            return Err(Refusal {
+            return Err(Rejection {
                 status: 413,
                 message: "The body is larger than 64 KiB.",
             });
         }
-        Err(Refusal {
+        Err(Rejection {
             status: 405,
             message: "This path takes another method.",
         })
@@ -165,7 +165,7 @@ impl Service for Operators {
             }
             Route::Streams => {
                 let origins = self.balancer.origins().len();
-                let mut view = views::streams(&self.proxies(), self.sharing.snapshot(), origins);
+                let mut view = views::streams(&self.proxies(), self.cache.snapshot(), origins);
                 view["players_port"] = self.facts.players_port.into();
                 view["totals"]["requests"] = self.facts.players.requests().into();
                 data(exchange, view);
@@ -213,8 +213,8 @@ fn ok(exchange: Exchange, body: &Value) {
 
 impl Operators {
     /// All proxies that share one picture, this one first.
-    fn proxies(&self) -> Vec<Told> {
-        let own = (self.facts.told)();
+    fn proxies(&self) -> Vec<PeerStatus> {
+        let own = (self.facts.peer)();
         let mut others = self.balancer.other_proxies();
         others.retain(|other| other.proxy != own.proxy);
         others.sort_by(|a, b| a.proxy.cmp(&b.proxy));
@@ -295,14 +295,14 @@ impl Operators {
     }
 
     fn metrics(&self, exchange: Exchange) {
-        let now = Now {
+        let now = Gauges {
             origins: &self.balancer.origins(),
             streams: &self.viewers.streams(),
             sent_bytes: self.viewers.totals().bytes,
             live_streams: self.facts.server.streams(),
             max_live_streams: self.facts.max_streams,
             connections: self.facts.players.clients().len(),
-            shared: self.sharing.snapshot(),
+            shared: self.cache.snapshot(),
         };
         match self.facts.metrics.render(&now) {
             Ok(text) => {
@@ -321,9 +321,9 @@ impl Operators {
     fn warn(&self, peer: IpAddr, why: &str) {
         let now = Instant::now();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.len() >= MOST_WARNED {
+        if warned.len() >= MAX_WARNED {
             warned.retain(|_, at| now.saturating_duration_since(*at) < WARN_EVERY);
-            if warned.len() >= MOST_WARNED {
+            if warned.len() >= MAX_WARNED {
                 return;
             }
         }

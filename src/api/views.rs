@@ -1,9 +1,9 @@
 //! What operators see, as JSON: one picture of all proxies.
 
 use crate::balancer::OriginView;
-use crate::balancer::peer::{Told, ToldStream};
+use crate::balancer::peer::{PeerStatus, PeerStream};
 use crate::cache::counters::Snapshot;
-use crate::stream::stats::Viewers;
+use crate::stream::stats::StreamStats;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,24 +20,24 @@ fn time(time: SystemTime) -> String {
 
 /// `GET /api/v1/origins`: address, age of the heartbeat, state, streams and viewers of each, and which
 /// proxies serve from it.
-pub fn origins(origins: &[OriginView], proxies: &[Told]) -> Value {
+pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
     let port = |address: Option<std::net::SocketAddr>| address.map(|address| address.port());
     let view = |view: &OriginView| {
         let origin = &view.origin;
-        let own = |told: &Told| -> Vec<ToldStream> {
-            let streams = told.streams.iter();
+        let own = |peer: &PeerStatus| -> Vec<PeerStream> {
+            let streams = peer.streams.iter();
             let own = streams.filter(|stream| *stream.origin == *view.id);
             own.cloned().collect()
         };
         let mut urls: BTreeMap<String, usize> = BTreeMap::new();
         let mut shares = Vec::new();
-        for told in proxies {
-            let own = own(told);
+        for peer in proxies {
+            let own = own(peer);
             if own.is_empty() {
                 continue;
             }
             let viewers: usize = own.iter().map(|stream| stream.viewers).sum();
-            shares.push(json!({"proxy": told.proxy, "streams": own.len(), "viewers": viewers}));
+            shares.push(json!({"proxy": peer.proxy, "streams": own.len(), "viewers": viewers}));
             for stream in own {
                 *urls.entry(stream.url).or_default() += stream.viewers;
             }
@@ -68,24 +68,25 @@ pub fn origins(origins: &[OriginView], proxies: &[Told]) -> Value {
 
 /// `GET /api/v1/streams`: the streams that are being watched, through which proxies, and all together.
 /// The first of `proxies` is the one that is asked; `shared` is its own.
-pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
-    let mut streams: BTreeMap<&str, Vec<(&Told, &ToldStream)>> = BTreeMap::new();
-    for told in proxies {
-        for stream in &told.streams {
-            streams.entry(&stream.url).or_default().push((told, stream));
+pub fn streams(proxies: &[PeerStatus], shared: Snapshot, origins: usize) -> Value {
+    let mut streams: BTreeMap<&str, Vec<(&PeerStatus, &PeerStream)>> = BTreeMap::new();
+    for peer in proxies {
+        for stream in &peer.streams {
+            streams.entry(&stream.url).or_default().push((peer, stream));
         }
     }
-    let viewers =
-        |shares: &[(&Told, &ToldStream)]| shares.iter().map(|(_, it)| it.viewers).sum::<usize>();
+    let viewers = |shares: &[(&PeerStatus, &PeerStream)]| {
+        shares.iter().map(|(_, it)| it.viewers).sum::<usize>()
+    };
     let mut streams: Vec<_> = streams.into_iter().collect();
     streams.sort_by_key(|(_, shares)| Reverse(viewers(shares)));
-    let view = |(url, shares): &(&str, Vec<(&Told, &ToldStream)>)| {
+    let view = |(url, shares): &(&str, Vec<(&PeerStatus, &PeerStream)>)| {
         // Proxies may differ on the origin for a moment: most viewers tell.
         let main = shares.iter().max_by_key(|(_, it)| it.viewers);
-        let sum = |of: fn(&ToldStream) -> u64| shares.iter().map(|(_, it)| of(it)).sum::<u64>();
-        let share = |(told, it): &(&Told, &ToldStream)| {
+        let sum = |of: fn(&PeerStream) -> u64| shares.iter().map(|(_, it)| of(it)).sum::<u64>();
+        let share = |(peer, it): &(&PeerStatus, &PeerStream)| {
             json!({
-                "proxy": told.proxy,
+                "proxy": peer.proxy,
                 "origin": it.origin,
                 "viewers": it.viewers,
                 "bytes": it.bytes,
@@ -103,14 +104,14 @@ pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
             "proxies": shares.iter().map(share).collect::<Vec<_>>(),
         })
     };
-    let proxy = |told: &Told| {
+    let proxy = |peer: &PeerStatus| {
         json!({
-            "proxy": told.proxy,
-            "players": told.players,
-            "streams": told.streams.len(),
-            "viewers": told.streams.iter().map(|it| it.viewers).sum::<usize>(),
-            "bytes": told.bytes,
-            "kbps": kbps(told.bits_per_second),
+            "proxy": peer.proxy,
+            "players": peer.players,
+            "streams": peer.streams.len(),
+            "viewers": peer.streams.iter().map(|it| it.viewers).sum::<usize>(),
+            "bytes": peer.bytes,
+            "kbps": kbps(peer.bits_per_second),
         })
     };
     json!({
@@ -120,8 +121,8 @@ pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
             "origins": origins,
             "streams": streams.len(),
             "viewers": streams.iter().map(|(_, shares)| viewers(shares)).sum::<usize>(),
-            "bytes": proxies.iter().map(|told| told.bytes).sum::<u64>(),
-            "kbps": kbps(proxies.iter().map(|told| told.bits_per_second).sum()),
+            "bytes": proxies.iter().map(|peer| peer.bytes).sum::<u64>(),
+            "kbps": kbps(proxies.iter().map(|peer| peer.bits_per_second).sum()),
             "hls_cache": {
                 "hits": shared.hits,
                 "shares": shared.shares,
@@ -130,7 +131,7 @@ pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
                 "bytes": shared.bytes,
             },
             "history": {
-                "step_ms": u64::try_from(Viewers::step().as_millis()).unwrap_or(u64::MAX),
+                "step_ms": u64::try_from(StreamStats::step().as_millis()).unwrap_or(u64::MAX),
                 "kbps": history(proxies),
             },
         },
@@ -138,11 +139,11 @@ pub fn streams(proxies: &[Told], shared: Snapshot, origins: usize) -> Value {
 }
 
 /// The rates of all proxies together, the newest last: they look at different moments of a step.
-fn history(proxies: &[Told]) -> Vec<u64> {
-    let longest = proxies.iter().map(|told| told.history.len()).max();
+fn history(proxies: &[PeerStatus]) -> Vec<u64> {
+    let longest = proxies.iter().map(|peer| peer.history.len()).max();
     let mut sums = vec![0_u64; longest.unwrap_or(0)];
-    for told in proxies {
-        for (sum, rate) in sums.iter_mut().rev().zip(told.history.iter().rev()) {
+    for peer in proxies {
+        for (sum, rate) in sums.iter_mut().rev().zip(peer.history.iter().rev()) {
             *sum = sum.saturating_add(*rate);
         }
     }
@@ -153,8 +154,8 @@ fn history(proxies: &[Told]) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn told(proxy: &str, streams: &[(&str, &str, usize)], history: &[u64]) -> Told {
-        let stream = |(url, origin, viewers): &(&str, &str, usize)| ToldStream {
+    fn peer(proxy: &str, streams: &[(&str, &str, usize)], history: &[u64]) -> PeerStatus {
+        let stream = |(url, origin, viewers): &(&str, &str, usize)| PeerStream {
             url: (*url).to_owned(),
             origin: (*origin).to_owned(),
             origin_address: format!("{origin}:80"),
@@ -163,7 +164,7 @@ mod tests {
             bits_per_second: 8000,
             since: 1_700_000_000 + *viewers as u64,
         };
-        Told {
+        PeerStatus {
             proxy: proxy.to_owned(),
             players: "127.0.0.1:1".to_owned(),
             streams: streams.iter().map(stream).collect(),
@@ -176,8 +177,8 @@ mod tests {
     #[test]
     fn one_picture_of_all_proxies() {
         let proxies = [
-            told("p1", &[("v/a", "o1", 1), ("v/b", "o2", 5)], &[1000, 2000]),
-            told("p2", &[("v/a", "o2", 3)], &[4000]),
+            peer("p1", &[("v/a", "o1", 1), ("v/b", "o2", 5)], &[1000, 2000]),
+            peer("p2", &[("v/a", "o2", 3)], &[4000]),
         ];
         let view = streams(&proxies, Snapshot::default(), 2);
         let a = &view["streams"][1];

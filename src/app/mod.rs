@@ -1,26 +1,26 @@
 //! The proxy put together: both servers, from their settings to their end.
 
-use crate::api::{Facts, Guard, Operators};
+use crate::api::{Guard, Operators, PlayerStats};
 use crate::balancer::Balancer;
 use crate::balancer::memory::Memory;
 use crate::balancer::origin::{Endpoints, Origin};
-use crate::balancer::peer::Told;
+use crate::balancer::peer::PeerStatus;
 use crate::balancer::redis::{Redis, RedisError};
-use crate::cache::Sharing;
+use crate::cache::HlsCache;
 use crate::config::{Config, DefaultBackend, LoadBalancerType};
 use crate::files::Files;
-use crate::locate::Finder;
-use crate::locate::poller::Rounds;
+use crate::locate::OriginLocator;
+use crate::locate::poller::ApiPoller;
 use crate::metrics::Metrics;
-use crate::player::Site;
+use crate::player::PlayerContext;
 use crate::player::live::LiveStream;
 use crate::runtime::limits::Limits;
 use crate::runtime::sys;
 use crate::runtime::threads;
-use crate::server::endpoint::{Front, FrontSettings, ListenError, listen};
-use crate::server::profile::Style;
+use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
+use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
-use crate::stream::stats::Viewers;
+use crate::stream::stats::StreamStats;
 use crate::upstream::forwarding::Forwarding;
 use crate::upstream::{OriginClient, OriginTimes};
 use log::{info, warn};
@@ -47,7 +47,7 @@ const OPERATORS_STACK: usize = 1024 * 1024;
 /// The default backend's heartbeat, at the least.
 const OWN_HEARTBEAT: Duration = Duration::from_secs(30);
 /// Proxies that share a Redis tell each other this often what they serve.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the proxy does not start: one line that names what.
 #[derive(Debug, Error)]
@@ -62,11 +62,11 @@ pub enum StartError {
 
 /// A running proxy.
 pub struct Proxy {
-    players: Front,
-    operators: Front,
+    players: HttpEndpoint,
+    operators: HttpEndpoint,
     grace: Duration,
-    viewers: Arc<Viewers>,
-    sharing: Arc<Sharing>,
+    viewers: Arc<StreamStats>,
+    cache: Arc<HlsCache>,
     balancer: Arc<dyn Balancer>,
     ended: Arc<AtomicBool>,
 }
@@ -78,7 +78,7 @@ impl Proxy {
     /// [`StartError`] when a port is taken, or the system lacks something.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let limits = Limits::raise_and_read();
-        threads::set_most(usize::try_from(limits.mapped_threads).unwrap_or(usize::MAX));
+        threads::set_max(usize::try_from(limits.mapped_threads).unwrap_or(usize::MAX));
         let players = listen(config.http_server, "PROXY_HTTP_SERVER", "players")?;
         let whom = "origins and operators";
         let operators = listen(config.system_api, "PROXY_SYSTEM_API", whom)?;
@@ -108,13 +108,13 @@ impl Proxy {
         let idle = limits.idle_origin_connections();
         let client = Arc::new(OriginClient::new(times, idle, metrics.watch("http")));
         let api_client = Arc::new(OriginClient::new(times, idle / 8, metrics.watch("api")));
-        let finder = Arc::new(Finder::new(
+        let locator = Arc::new(OriginLocator::new(
             balancer.clone(),
-            Rounds::new(api_client.clone()),
+            ApiPoller::new(api_client.clone()),
             config.stream_wait,
         ));
-        let viewers = Arc::new(Viewers::default());
-        let sharing = Arc::new(Sharing::new(config.hls_cache));
+        let viewers = Arc::new(StreamStats::default());
+        let cache = Arc::new(HlsCache::new(config.hls_cache));
         let files = config
             .static_files
             .clone()
@@ -122,15 +122,15 @@ impl Proxy {
         // Random: an id in a log or a Via names this process among all others.
         let name = format!("{:06x}", fastrand::u32(..0x100_0000));
         let own_name = format!("srs-stream-proxy-{name}{:04x}", fastrand::u16(..));
-        let site = Site {
-            finder,
+        let site = PlayerContext {
+            locator,
             client: client.clone(),
             forwarding: Forwarding {
                 trusted: config.trusted_proxies.clone(),
                 name: own_name.clone(),
             },
             viewers: viewers.clone(),
-            sharing: sharing.clone(),
+            cache: cache.clone(),
             files,
             live: LiveStream::threads(config.max_streams),
         };
@@ -139,7 +139,7 @@ impl Proxy {
             long: config.max_streams,
             stack: PLAYERS_STACK,
         };
-        let settings = |style, name, id_prefix: &str, connections, bounds| FrontSettings {
+        let settings = |style, name, id_prefix: &str, connections, bounds| EndpointSettings {
             style,
             name,
             id_prefix: id_prefix.to_owned(),
@@ -149,20 +149,26 @@ impl Proxy {
             bounds,
             observer: metrics.clone(),
         };
-        let front = settings(Style::Players, "players", &name, connections, bounds);
-        let players = Front::new(players, Arc::new(site), front)?;
+        let front = settings(
+            ServerProfile::Players,
+            "players",
+            &name,
+            connections,
+            bounds,
+        );
+        let players = HttpEndpoint::new(players, Arc::new(site), front)?;
         let (watched, address) = (viewers.clone(), players.address().to_string());
-        let told = move || Told::of(&own_name, &address, &watched);
+        let status = move || PeerStatus::of(&own_name, &address, &watched);
         let operators_service = Operators {
             guard: Guard::new(config.system_api_token.clone()),
             balancer: balancer.clone(),
             viewers: viewers.clone(),
-            sharing: sharing.clone(),
+            cache: cache.clone(),
             files: Files::embedded(),
-            facts: Facts {
+            facts: PlayerStats {
                 players_port: players.address().port(),
-                told: Box::new(told.clone()),
-                players: players.door().clone(),
+                peer: Box::new(status.clone()),
+                players: players.listener().clone(),
                 server: players.server().clone(),
                 max_streams: config.max_streams,
                 metrics: metrics.clone(),
@@ -176,14 +182,20 @@ impl Proxy {
         };
         let name = format!("{name}s");
         let service = Arc::new(operators_service);
-        let front = settings(Style::Operators, whom, &name, operator_connections, bounds);
-        let operators = Front::new(operators, service, front)?;
+        let front = settings(
+            ServerProfile::Operators,
+            whom,
+            &name,
+            operator_connections,
+            bounds,
+        );
+        let operators = HttpEndpoint::new(operators, service, front)?;
         let proxy = Self {
             players,
             operators,
             grace: config.grace_quit_timeout,
             viewers,
-            sharing,
+            cache,
             balancer,
             ended: Arc::default(),
         };
@@ -204,9 +216,11 @@ impl Proxy {
             let shared = format!("{}:{}", config.redis.host, config.redis.port);
             info!(
                 "sharing origins and pins in Redis at {shared} as {}",
-                told().proxy
+                status().proxy
             );
-            proxy.every("told", TELL_EVERY, move || redis.tell(&told()))?;
+            proxy.every("peer status", ANNOUNCE_EVERY, move || {
+                redis.announce(&status())
+            })?;
         }
         if let Some(backend) = &config.default_backend {
             proxy.keep_default_backend(backend, config.origin_server_ttl)?;
@@ -246,8 +260,8 @@ impl Proxy {
     fn tidy(&self, clients: [Arc<OriginClient>; 2]) -> io::Result<()> {
         let viewers = self.viewers.clone();
         let mut crowd = threads::Crowd::default();
-        self.every("rates", Viewers::step(), move || {
-            viewers.look();
+        self.every("rates", StreamStats::step(), move || {
+            viewers.sample();
             if crowd.has_gone(threads::alive()) {
                 sys::give_back_memory();
             }
@@ -259,11 +273,11 @@ impl Proxy {
 
     /// Frees shared segments that have expired, also while nobody asks for any.
     fn sweep_shared(&self) -> io::Result<()> {
-        if !self.sharing.is_on() {
+        if !self.cache.is_on() {
             return Ok(());
         }
-        let sharing = self.sharing.clone();
-        self.every("shared fetches", Sharing::SWEEP, move || sharing.sweep())
+        let cache = self.cache.clone();
+        self.every("shared fetches", HlsCache::SWEEP, move || cache.sweep())
     }
 
     /// Registers the default backend, and again before its TTL is over.

@@ -3,7 +3,7 @@
 mod shared;
 
 use crate::balancer::origin::{Origin, OriginState};
-use crate::balancer::pins::{Pins, Slot};
+use crate::balancer::pins::{OriginSlot, Pins};
 use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::stream::url::StreamUrl;
 use log::{info, warn};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Origins that are kept at most.
-const MOST_ORIGINS: usize = 1024;
+const MAX_ORIGINS: usize = 1024;
 /// How long an origin that could not be connected is asked last.
 const SUSPECT_TIME: Duration = Duration::from_secs(5);
 /// An origin that has been silent for this many TTLs is forgotten.
@@ -22,20 +22,20 @@ const FORGET_AFTER_TTLS: u32 = 12;
 /// Origins and pins of this process.
 pub struct Memory {
     ttl: Duration,
-    state: Mutex<State>,
+    state: Mutex<Tables>,
 }
 
 #[derive(Default)]
-struct State {
+struct Tables {
     /// In order of first registration.
-    entries: BTreeMap<Slot, Entry>,
-    made: Slot,
+    entries: BTreeMap<OriginSlot, OriginEntry>,
+    made: OriginSlot,
     pins: Pins,
     /// Servers that were warned of as clones.
     clones: HashSet<String>,
 }
 
-struct Entry {
+struct OriginEntry {
     id: Arc<str>,
     origin: Arc<Origin>,
     heartbeat: Instant,
@@ -43,7 +43,7 @@ struct Entry {
     draining: bool,
 }
 
-impl Entry {
+impl OriginEntry {
     fn state(&self, ttl: Duration, now: Instant) -> OriginState {
         if now.saturating_duration_since(self.heartbeat) > ttl {
             OriginState::Stale
@@ -66,29 +66,29 @@ impl Memory {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
         // What is done under it does not panic; if it did, the tables would still be consistent
         // enough to look things up in.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn slot_of(&self, id: &str) -> Option<Slot> {
+impl Tables {
+    fn slot_of(&self, id: &str) -> Option<OriginSlot> {
         let entry = self.entries.iter().find(|(_, entry)| &*entry.id == id);
         entry.map(|(slot, _)| *slot)
     }
 
     /// The entries that a registration replaces, the one that it continues first: the same server
     /// restarted, else the same address.
-    fn replaced_by(&self, origin: &Origin) -> Vec<Slot> {
+    fn replaced_by(&self, origin: &Origin) -> Vec<OriginSlot> {
         let address = origin.http_address();
         let here = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.origin.ip == origin.ip);
-        let same_server = |entry: &Entry| entry.origin.server == origin.server;
-        let mut slots: Vec<(bool, Slot)> = here
+        let same_server = |entry: &OriginEntry| entry.origin.server == origin.server;
+        let mut slots: Vec<(bool, OriginSlot)> = here
             .filter(|(_, entry)| {
                 same_server(entry) || (address.is_some() && entry.origin.http_address() == address)
             })
@@ -99,9 +99,10 @@ impl State {
     }
 
     /// The origin's id, with its address where another entry has the same: images may be cloned whole.
-    fn id_for(&self, origin: &Origin, own: Option<Slot>) -> String {
+    fn id_for(&self, origin: &Origin, own: Option<OriginSlot>) -> String {
         let id = origin.id();
-        let is_taken = |(slot, entry): (&Slot, &Entry)| Some(*slot) != own && *entry.id == *id;
+        let is_taken =
+            |(slot, entry): (&OriginSlot, &OriginEntry)| Some(*slot) != own && *entry.id == *id;
         if !self.entries.iter().any(is_taken) {
             return id;
         }
@@ -113,14 +114,14 @@ impl State {
 
     fn make_room(&mut self, ttl: Duration, now: Instant) -> bool {
         let forget = ttl.saturating_mul(FORGET_AFTER_TTLS);
-        let silent = |entry: &Entry| now.saturating_duration_since(entry.heartbeat);
-        let mut gone: Vec<Slot> = Vec::new();
+        let silent = |entry: &OriginEntry| now.saturating_duration_since(entry.heartbeat);
+        let mut gone: Vec<OriginSlot> = Vec::new();
         for (slot, entry) in &self.entries {
             if silent(entry) > forget {
                 gone.push(*slot);
             }
         }
-        if gone.is_empty() && self.entries.len() >= MOST_ORIGINS {
+        if gone.is_empty() && self.entries.len() >= MAX_ORIGINS {
             let stale = self.entries.iter().filter(|(_, entry)| silent(entry) > ttl);
             gone.extend(
                 stale
@@ -132,7 +133,7 @@ impl State {
             self.entries.remove(&slot);
             self.pins.forget(slot);
         }
-        self.entries.len() < MOST_ORIGINS
+        self.entries.len() < MAX_ORIGINS
     }
 }
 
@@ -144,9 +145,8 @@ impl Balancer for Memory {
             .entries
             .values()
             .any(|entry| entry.origin.server == origin.server && entry.origin.ip != origin.ip);
-        let warn_of_clone = clone
-            && state.clones.len() < MOST_ORIGINS
-            && state.clones.insert(origin.server.clone());
+        let warn_of_clone =
+            clone && state.clones.len() < MAX_ORIGINS && state.clones.insert(origin.server.clone());
         let mut replaced = state.replaced_by(&origin).into_iter();
         let known = replaced.next();
         // A server may have moved to a port that another one had.
@@ -155,14 +155,14 @@ impl Balancer for Memory {
             state.pins.forget(gone);
         }
         if known.is_none() && !state.make_room(self.ttl, now) {
-            return Err(Unavailable(format!("{MOST_ORIGINS} origins, the most")));
+            return Err(Unavailable(format!("{MAX_ORIGINS} origins, the most")));
         }
         let id = state.id_for(&origin, known);
         let before = known.and_then(|slot| state.entries.get(&slot));
         let is_new = before.is_none_or(|entry| *entry.id != *id);
         let draining = before.is_some_and(|entry| entry.draining);
         let origin = Arc::new(origin);
-        let entry = Entry {
+        let entry = OriginEntry {
             id: id.as_str().into(),
             origin: origin.clone(),
             heartbeat: now,

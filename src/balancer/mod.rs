@@ -8,7 +8,7 @@ pub mod redis;
 
 use crate::stream::url::StreamUrl;
 use origin::{Origin, OriginState};
-use peer::Told;
+use peer::PeerStatus;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -83,7 +83,7 @@ pub trait Balancer: Send + Sync {
     fn playlist_served(&self, _stream: &StreamUrl, _host: Option<&str>, _path: &str) {}
 
     /// What other proxies of ours tell of themselves.
-    fn other_proxies(&self) -> Vec<Told> {
+    fn other_proxies(&self) -> Vec<PeerStatus> {
         Vec::new()
     }
 }

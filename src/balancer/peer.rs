@@ -1,30 +1,30 @@
 //! What one proxy tells the others of itself: which streams it serves, from where, to how many.
 
-use crate::stream::stats::{StreamView, Totals, Viewers};
+use crate::stream::stats::{StreamStats, StreamView, Totals};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
 /// Streams that are told of at most, those with most viewers.
-const MOST_STREAMS: usize = 1000;
+const MAX_STREAMS: usize = 1000;
 
 /// One proxy, as all see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct PeerStatus {
     /// Its name, which is in the `Via` of what it asks origins.
     pub proxy: String,
     /// Where its players come in, as it is bound.
     pub players: String,
-    pub streams: Vec<ToldStream>,
+    pub streams: Vec<PeerStream>,
     /// Bytes of bodies sent so far.
     pub bytes: u64,
     pub bits_per_second: u64,
-    /// Past rates in bits per second, the oldest first, one each [`Viewers::step`].
+    /// Past rates in bits per second, the oldest first, one each [`StreamStats::step`].
     pub history: Vec<u64>,
 }
 
 /// One stream that a proxy serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToldStream {
+pub struct PeerStream {
     pub url: String,
     /// The origin's id.
     pub origin: String,
@@ -36,19 +36,19 @@ pub struct ToldStream {
     pub since: u64,
 }
 
-impl Told {
+impl PeerStatus {
     /// What the proxy of that name serves now.
-    pub fn of(proxy: &str, players: &str, viewers: &Viewers) -> Self {
+    pub fn of(proxy: &str, players: &str, viewers: &StreamStats) -> Self {
         let Totals {
             bytes,
             bits_per_second,
             history,
         } = viewers.totals();
-        let streams = viewers.streams().into_iter().take(MOST_STREAMS);
+        let streams = viewers.streams().into_iter().take(MAX_STREAMS);
         Self {
             proxy: proxy.to_owned(),
             players: players.to_owned(),
-            streams: streams.map(ToldStream::of).collect(),
+            streams: streams.map(PeerStream::of).collect(),
             bytes,
             bits_per_second,
             history,
@@ -56,7 +56,7 @@ impl Told {
     }
 }
 
-impl ToldStream {
+impl PeerStream {
     fn of(view: StreamView) -> Self {
         let since = view.since.duration_since(SystemTime::UNIX_EPOCH);
         Self {

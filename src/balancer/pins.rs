@@ -11,11 +11,11 @@ const GENERATION: usize = 100_000;
 pub const PIN_TIME: Duration = Duration::from_secs(3600);
 
 /// An origin's place in the table. It outlives restarts of the origin.
-pub type Slot = u64;
+pub type OriginSlot = u64;
 
 #[derive(Debug, Clone, Copy)]
 struct Pin {
-    slot: Slot,
+    slot: OriginSlot,
     used: Instant,
 }
 
@@ -25,12 +25,12 @@ struct Pin {
 pub struct Pins {
     young: HashMap<StreamUrl, Pin>,
     old: HashMap<StreamUrl, Pin>,
-    streams: HashMap<Slot, usize>,
+    streams: HashMap<OriginSlot, usize>,
 }
 
 impl Pins {
     /// The slot that a stream is pinned to; looking renews it.
-    pub fn get(&mut self, stream: &StreamUrl, now: Instant) -> Option<Slot> {
+    pub fn get(&mut self, stream: &StreamUrl, now: Instant) -> Option<OriginSlot> {
         let pin = match self.young.get_mut(stream) {
             Some(pin) if now.saturating_duration_since(pin.used) < PIN_TIME => {
                 pin.used = now;
@@ -52,7 +52,7 @@ impl Pins {
     }
 
     /// Pins a stream.
-    pub fn set(&mut self, stream: &StreamUrl, slot: Slot, now: Instant) {
+    pub fn set(&mut self, stream: &StreamUrl, slot: OriginSlot, now: Instant) {
         if let Some(pin) = self.young.get_mut(stream)
             && pin.slot == slot
         {
@@ -83,12 +83,12 @@ impl Pins {
     }
 
     /// How many streams are pinned to that slot.
-    pub fn streams(&self, slot: Slot) -> usize {
+    pub fn streams(&self, slot: OriginSlot) -> usize {
         self.streams.get(&slot).copied().unwrap_or(0)
     }
 
     /// Forgets all pins to a slot.
-    pub fn forget(&mut self, slot: Slot) {
+    pub fn forget(&mut self, slot: OriginSlot) {
         self.young.retain(|_, pin| pin.slot != slot);
         self.old.retain(|_, pin| pin.slot != slot);
         self.streams.remove(&slot);
@@ -101,12 +101,12 @@ impl Pins {
     }
 
     /// All streams and their slots.
-    pub fn all(&self) -> impl Iterator<Item = (&StreamUrl, Slot)> {
+    pub fn all(&self) -> impl Iterator<Item = (&StreamUrl, OriginSlot)> {
         let both = self.young.iter().chain(&self.old);
         both.map(|(stream, pin)| (stream, pin.slot))
     }
 
-    fn uncount(&mut self, slot: Slot) {
+    fn uncount(&mut self, slot: OriginSlot) {
         if let Some(count) = self.streams.get_mut(&slot) {
             *count -= 1;
             if *count == 0 {

@@ -3,10 +3,10 @@
 //! The body is a list of blocks that never change. Readers take references to them under a short lock
 //! and write to their sockets outside of it: a slow reader holds references, never copies.
 
-use crate::cache::reader::Place;
-use crate::cache::table::Room;
-use crate::http::Fields;
-use crate::runtime::cancel::Lifeline;
+use crate::cache::reader::ReaderSlot;
+use crate::cache::table::MemoryReservation;
+use crate::http::Headers;
+use crate::runtime::cancel::CancelToken;
 use crate::server::failure::Failure;
 use log::debug;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 /// Size of a block, in bytes.
 pub const BLOCK: usize = 64 * 1024;
 /// Blocks that a reader takes at once: what one call may hand to its socket.
-const MOST_AT_ONCE: usize = 16;
+const MAX_AT_ONCE: usize = 16;
 /// An origin's id, which changes with its restart.
 pub type OriginId = Arc<str>;
 
 /// The head of an answer that is shared.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedHead {
     pub status: u16,
     /// The lines for players.
-    pub fields: Fields,
+    pub fields: Headers,
     /// Of the body, in bytes.
     pub length: u64,
     /// Who gave it; nobody in particular where it is a 404 of many.
@@ -37,19 +37,19 @@ pub struct Shared {
     /// Its age then.
     pub age: Duration,
     /// How long it is kept.
-    pub keep: Keep,
+    pub keep: Retention,
 }
 
 /// How long an answer is kept.
 #[derive(Debug, Clone, Copy)]
-pub enum Keep {
+pub enum Retention {
     Until(Instant),
     AfterTheEnd(Duration),
 }
 
 /// No origin answered.
 #[derive(Debug)]
-pub struct Failed {
+pub struct FailedFetch {
     pub failure: Failure,
     /// The origin that the stream was pinned to then.
     pub pin: Option<OriginId>,
@@ -57,29 +57,29 @@ pub struct Failed {
 
 /// What came of asking.
 #[derive(Debug, Clone)]
-pub enum Head {
+pub enum EntryHead {
     /// An answer for all.
-    Shared(Arc<Shared>),
+    Shared(Arc<SharedHead>),
     /// No origin's answer, for all.
-    Failed(Arc<Failed>),
-    /// An answer for the leader alone: the others ask for themselves.
+    Failed(Arc<FailedFetch>),
+    /// An answer for the filler alone: the others ask for themselves.
     Alone,
 }
 
 /// An answer on its way, or as a whole.
 #[derive(Debug)]
-pub struct Transfer {
+pub struct CacheEntry {
     /// Of all its readers: cut when the last one has gone.
-    pub lifeline: Arc<Lifeline>,
-    state: Mutex<State>,
+    pub cancel: Arc<CancelToken>,
+    state: Mutex<EntryState>,
     pub(super) changed: Condvar,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct EntryState {
     /// The pin when the origin was asked; it is asked first.
     pin: Option<OriginId>,
-    pub(super) head: Option<Head>,
+    pub(super) head: Option<EntryHead>,
     /// Whole blocks, then one that may be shorter.
     blocks: Vec<Arc<[u8]>>,
     /// What came after them, piece by piece as it came.
@@ -89,26 +89,26 @@ pub(super) struct State {
     /// The last reader has gone before the end.
     abandoned: bool,
     /// The memory that it counts for.
-    room: Option<Room>,
+    reservation: Option<MemoryReservation>,
 }
 
 /// How a request finds a transfer.
 #[derive(Debug)]
-pub enum Found {
+pub enum EntryMatch {
     /// On its way: there is a place in it now.
-    Joined(Arc<Place>),
+    Joined(Arc<ReaderSlot>),
     /// Whole.
     Ready,
     /// Nothing to be had from it.
     Useless,
 }
 
-impl Transfer {
+impl CacheEntry {
     /// Nothing is known yet; the stream is pinned to `pin`.
     pub fn new(pin: Option<OriginId>) -> Arc<Self> {
         Arc::new(Self {
-            lifeline: Lifeline::new(),
-            state: Mutex::new(State {
+            cancel: CancelToken::new(),
+            state: Mutex::new(EntryState {
                 pin,
                 head: None,
                 blocks: Vec::new(),
@@ -116,39 +116,39 @@ impl Transfer {
                 end: None,
                 readers: 0,
                 abandoned: false,
-                room: None,
+                reservation: None,
             }),
             changed: Condvar::new(),
         })
     }
 
     /// A request comes, whose stream is pinned to `pin` now. `kept`: what is known is for later ones, too.
-    pub fn find(self: &Arc<Self>, pin: Option<&OriginId>, kept: bool) -> Found {
+    pub fn find(self: &Arc<Self>, pin: Option<&OriginId>, kept: bool) -> EntryMatch {
         let mut state = self.lock();
         let join = match (&state.head, &state.end) {
             // Of a stream without a pin anybody's answer will do; its reader looks where it is from.
             (None, _) => state.pin.is_none() || state.pin.as_ref() == pin,
-            (Some(Head::Shared(_)), None) => true,
-            (Some(Head::Shared(_)), Some(Ok(()))) => return Found::Ready,
-            (Some(Head::Failed(_)), _) if kept => return Found::Ready,
+            (Some(EntryHead::Shared(_)), None) => true,
+            (Some(EntryHead::Shared(_)), Some(Ok(()))) => return EntryMatch::Ready,
+            (Some(EntryHead::Failed(_)), _) if kept => return EntryMatch::Ready,
             _ => false,
         };
         if !join || state.abandoned {
-            return Found::Useless;
+            return EntryMatch::Useless;
         }
         state.readers += 1;
         drop(state);
-        Found::Joined(Place::at(self))
+        EntryMatch::Joined(ReaderSlot::at(self))
     }
 
-    /// The leader's place, in a transfer that nobody else knows yet.
-    pub fn first(self: &Arc<Self>) -> Arc<Place> {
+    /// The filler's place, in a transfer that nobody else knows yet.
+    pub fn first(self: &Arc<Self>) -> Arc<ReaderSlot> {
         self.lock().readers += 1;
-        Place::at(self)
+        ReaderSlot::at(self)
     }
 
     /// Says what came of asking; only the first time counts.
-    pub fn tell(&self, head: Head) {
+    pub fn tell(&self, head: EntryHead) {
         let mut state = self.lock();
         state.head.get_or_insert(head);
         drop(state);
@@ -156,16 +156,16 @@ impl Transfer {
     }
 
     /// Counts for that memory from now on.
-    pub fn occupy(&self, room: Room) {
-        self.lock().room = Some(room);
+    pub fn occupy(&self, reservation: MemoryReservation) {
+        self.lock().reservation = Some(reservation);
     }
 
     /// Takes a whole body, and the memory that it counts for.
-    pub fn fill(&self, body: &[u8], room: Option<Room>) {
+    pub fn fill(&self, body: &[u8], reservation: Option<MemoryReservation>) {
         let blocks: Vec<Arc<[u8]>> = body.chunks(BLOCK).map(Arc::from).collect();
         let mut state = self.lock();
         state.blocks = blocks;
-        state.room = room;
+        state.reservation = reservation;
     }
 
     /// Adds what came.
@@ -205,7 +205,7 @@ impl Transfer {
     /// Who gave it, where that is known.
     pub fn origin(&self) -> Option<OriginId> {
         match &self.lock().head {
-            Some(Head::Shared(shared)) => shared.origin.clone(),
+            Some(EntryHead::Shared(shared)) => shared.origin.clone(),
             _ => None,
         }
     }
@@ -225,16 +225,16 @@ impl Transfer {
         }
         state.abandoned = true;
         drop(state);
-        self.lifeline.cut();
+        self.cancel.cancel();
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, EntryState> {
         // Nothing panics under it that would leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl EntryState {
     /// Puts the blocks from byte `at` on into `batch`; gives how much of the first is behind.
     pub(super) fn take(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> Option<usize> {
         let at = usize::try_from(at).ok()?;
@@ -245,12 +245,12 @@ impl State {
         let mut behind = at.saturating_sub(settled);
         if at < settled {
             let blocks = &self.blocks[at / BLOCK..];
-            batch.extend(blocks.iter().take(MOST_AT_ONCE).cloned());
+            batch.extend(blocks.iter().take(MAX_AT_ONCE).cloned());
             return Some(at % BLOCK);
         }
         for (index, piece) in self.tail.iter().enumerate() {
             if behind < piece.len() {
-                batch.extend(self.tail[index..].iter().take(MOST_AT_ONCE).cloned());
+                batch.extend(self.tail[index..].iter().take(MAX_AT_ONCE).cloned());
                 return Some(behind);
             }
             behind -= piece.len();
@@ -262,29 +262,29 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::reader::{Next, Seat};
+    use crate::cache::reader::{EntryReader, Next};
     use proptest::prelude::*;
     use std::thread;
 
-    fn shared(length: usize) -> Head {
-        Head::Shared(Arc::new(Shared {
+    fn shared(length: usize) -> EntryHead {
+        EntryHead::Shared(Arc::new(SharedHead {
             status: 200,
-            fields: Fields::default(),
+            fields: Headers::default(),
             length: length as u64,
             origin: None,
             address: String::new(),
             pin: None,
             came: Instant::now(),
             age: Duration::ZERO,
-            keep: Keep::AfterTheEnd(Duration::ZERO),
+            keep: Retention::AfterTheEnd(Duration::ZERO),
         }))
     }
 
     /// Reads to the end, as a player's worker does; leaves after `most` bytes.
-    fn read(seat: &Seat, most: usize) -> (Vec<u8>, Next) {
+    fn read(reader: &EntryReader, most: usize) -> (Vec<u8>, Next) {
         let (mut body, mut batch) = (Vec::new(), Vec::new());
         loop {
-            match seat.next(body.len() as u64, &mut batch) {
+            match reader.next(body.len() as u64, &mut batch) {
                 Next::Bytes(behind) => {
                     let got = batch.concat();
                     body.extend_from_slice(&got[behind..]);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// Brings a body in as the pump does, in pieces of those sizes.
-    fn bring(transfer: &Transfer, body: &[u8], sizes: &[usize]) {
+    fn bring(entry: &CacheEntry, body: &[u8], sizes: &[usize]) {
         let mut block = Vec::new();
         let mut rest = body;
         for size in sizes.iter().cycle() {
@@ -306,18 +306,18 @@ mod tests {
                 break;
             }
             let (piece, after) = rest.split_at(rest.len().min(*size).min(BLOCK - block.len()));
-            transfer.append(piece);
+            entry.append(piece);
             block.extend_from_slice(piece);
             rest = after;
             if block.len() == BLOCK {
-                transfer.settle(&block);
+                entry.settle(&block);
                 block.clear();
             }
         }
         if !block.is_empty() {
-            transfer.settle(&block);
+            entry.settle(&block);
         }
-        transfer.end(Ok(()));
+        entry.end(Ok(()));
     }
 
     proptest! {
@@ -330,67 +330,67 @@ mod tests {
             quits in prop::collection::vec(0..3 * BLOCK, 0..3),
         ) {
             let body: Vec<u8> = (0..length).map(|at| (at * 7 / 5) as u8).collect();
-            let transfer = Transfer::new(None);
-            let first = Seat::at(transfer.first(), &Lifeline::new());
-            transfer.tell(shared(length));
-            let join = || match transfer.find(None, false) {
-                Found::Joined(place) => Seat::at(place, &Lifeline::new()),
+            let entry = CacheEntry::new(None);
+            let first = EntryReader::at(entry.first(), &CancelToken::new());
+            entry.tell(shared(length));
+            let join = || match entry.find(None, false) {
+                EntryMatch::Joined(slot) => EntryReader::at(slot, &CancelToken::new()),
                 other => panic!("{other:?}"),
             };
             let readers: Vec<_> = quits.iter().chain(&[usize::MAX; 2]).map(|most| (join(), *most)).collect();
             thread::scope(|scope| {
-                for (seat, most) in readers {
+                for (reader, most) in readers {
                     let body = &body;
                     scope.spawn(move || {
-                        let (got, end) = read(&seat, most);
+                        let (got, end) = read(&reader, most);
                         assert!(got == body[..got.len()]);
                         assert!(end == Next::Left || got.len() == body.len());
                     });
                 }
-                bring(&transfer, &body, &sizes);
+                bring(&entry, &body, &sizes);
             });
-            prop_assert!(!transfer.lifeline.is_cut(), "the first still reads");
+            prop_assert!(!entry.cancel.is_cancelled(), "the first still reads");
             prop_assert!(read(&first, usize::MAX) == (body.clone(), Next::End));
-            let late = Seat::before(transfer.clone());
+            let late = EntryReader::before(entry.clone());
             prop_assert!(read(&late, usize::MAX) == (body, Next::End));
             drop((first, late));
-            prop_assert!(!transfer.lifeline.is_cut(), "it was over");
+            prop_assert!(!entry.cancel.is_cancelled(), "it was over");
         }
     }
 
     #[test]
     fn the_last_to_leave_ends_it_and_nobody_joins_then() {
-        let transfer = Transfer::new(None);
-        let clients = [Lifeline::new(), Lifeline::new()];
-        let first = Seat::at(transfer.first(), &clients[0]);
-        let Found::Joined(place) = transfer.find(None, false) else {
+        let entry = CacheEntry::new(None);
+        let clients = [CancelToken::new(), CancelToken::new()];
+        let first = EntryReader::at(entry.first(), &clients[0]);
+        let EntryMatch::Joined(slot) = entry.find(None, false) else {
             panic!("it is on its way");
         };
-        let second = Seat::at(place, &clients[1]);
-        clients[0].cut();
+        let second = EntryReader::at(slot, &clients[1]);
+        clients[0].cancel();
         assert!(first.head().is_none(), "its client has left");
-        assert!(!transfer.lifeline.is_cut());
+        assert!(!entry.cancel.is_cancelled());
         drop(first); // counted once
-        assert!(!transfer.lifeline.is_cut());
+        assert!(!entry.cancel.is_cancelled());
         drop(second);
-        assert!(transfer.lifeline.is_cut());
-        assert!(matches!(transfer.find(None, false), Found::Useless));
+        assert!(entry.cancel.is_cancelled());
+        assert!(matches!(entry.find(None, false), EntryMatch::Useless));
     }
 
     #[test]
     fn a_break_is_told_after_the_bytes_before_it() {
-        let transfer = Transfer::new(None);
-        let seat = Seat::at(transfer.first(), &Lifeline::new());
-        transfer.tell(shared(10));
-        transfer.append(b"abc");
-        transfer.end(Err("why".into()));
-        transfer.end(Ok(()));
-        let (got, end) = read(&seat, usize::MAX);
+        let entry = CacheEntry::new(None);
+        let reader = EntryReader::at(entry.first(), &CancelToken::new());
+        entry.tell(shared(10));
+        entry.append(b"abc");
+        entry.end(Err("why".into()));
+        entry.end(Ok(()));
+        let (got, end) = read(&reader, usize::MAX);
         assert_eq!(
             (got.as_slice(), end),
             (&b"abc"[..], Next::Broken("why".into()))
         );
-        assert!(matches!(transfer.find(None, false), Found::Useless));
+        assert!(matches!(entry.find(None, false), EntryMatch::Useless));
     }
 
     #[test]
@@ -404,14 +404,14 @@ mod tests {
             (Some(&a), None, false),
         ];
         for (asked, now, joins) in rows {
-            let transfer = Transfer::new(asked.cloned());
-            let _first = transfer.first();
-            let joined = matches!(transfer.find(now, false), Found::Joined(_));
+            let entry = CacheEntry::new(asked.cloned());
+            let _first = entry.first();
+            let joined = matches!(entry.find(now, false), EntryMatch::Joined(_));
             assert_eq!(joined, joins, "{asked:?} {now:?}");
         }
-        let transfer = Transfer::new(None);
-        let _first = transfer.first();
-        transfer.tell(Head::Alone);
-        assert!(matches!(transfer.find(None, false), Found::Useless));
+        let entry = CacheEntry::new(None);
+        let _first = entry.first();
+        entry.tell(EntryHead::Alone);
+        assert!(matches!(entry.find(None, false), EntryMatch::Useless));
     }
 }

@@ -1,60 +1,60 @@
 //! The pump: brings a body in from its origin, at the origin's pace, for whoever reads it.
 
-use crate::cache::entry::{BLOCK, Head, Keep, Shared, Transfer};
+use crate::cache::entry::{BLOCK, CacheEntry, EntryHead, Retention, SharedHead};
 use crate::cache::key::Key;
-use crate::cache::table::{Room, Store};
+use crate::cache::table::{CacheTable, MemoryReservation};
 use crate::upstream::OriginBody;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// One body on its way in: a worker's job.
-pub struct Pump {
+pub struct Filler {
     pub key: Key,
-    pub store: Arc<Store>,
-    pub transfer: Arc<Transfer>,
-    pub shared: Shared,
+    pub table: Arc<CacheTable>,
+    pub entry: Arc<CacheEntry>,
+    pub shared: SharedHead,
     pub body: OriginBody,
-    pub room: Room,
+    pub reservation: MemoryReservation,
 }
 
-impl Pump {
+impl Filler {
     /// Brings it in.
     pub fn run(self) {
         let Self {
             key,
-            store,
-            transfer,
+            table,
+            entry,
             shared,
             mut body,
-            room,
+            reservation,
         } = self;
         let end = End {
             key: &key,
-            store: &store,
-            transfer: &transfer,
+            table: &table,
+            entry: &entry,
         };
         let length = usize::try_from(shared.length).unwrap_or(usize::MAX);
         let keep = shared.keep;
-        transfer.occupy(room);
-        transfer.tell(Head::Shared(Arc::new(shared)));
-        let copied = copy(&mut body, length, &transfer);
+        entry.occupy(reservation);
+        entry.tell(EntryHead::Shared(Arc::new(shared)));
+        let copied = copy(&mut body, length, &entry);
         drop(body); // its connection may serve the next one
         match copied {
             Ok(()) => {
-                transfer.end(Ok(()));
+                entry.end(Ok(()));
                 let until = match keep {
-                    Keep::Until(until) => until,
-                    Keep::AfterTheEnd(time) => Instant::now() + time,
+                    Retention::Until(until) => until,
+                    Retention::AfterTheEnd(time) => Instant::now() + time,
                 };
-                store.keep(&key, &transfer, length, until);
+                table.keep(&key, &entry, length, until);
             }
             Err(error) => end.broken(&error.to_string()),
         }
     }
 }
 
-fn copy(body: &mut OriginBody, length: usize, transfer: &Transfer) -> io::Result<()> {
+fn copy(body: &mut OriginBody, length: usize, entry: &CacheEntry) -> io::Result<()> {
     let mut block = vec![0; BLOCK.min(length)];
     let (mut filled, mut got) = (0, 0);
     loop {
@@ -62,16 +62,16 @@ fn copy(body: &mut OriginBody, length: usize, transfer: &Transfer) -> io::Result
         if read == 0 {
             break;
         }
-        transfer.append(&block[filled..filled + read]);
+        entry.append(&block[filled..filled + read]);
         filled += read;
         got += read;
         if filled == block.len() {
-            transfer.settle(&block);
+            entry.settle(&block);
             filled = 0;
         }
     }
     if filled > 0 {
-        transfer.settle(&block[..filled]);
+        entry.settle(&block[..filled]);
     }
     if got == length {
         return Ok(());
@@ -84,21 +84,21 @@ fn copy(body: &mut OriginBody, length: usize, transfer: &Transfer) -> io::Result
 /// Sees to it that a transfer ends, also where its worker panics.
 struct End<'a> {
     key: &'a Key,
-    store: &'a Store,
-    transfer: &'a Arc<Transfer>,
+    table: &'a CacheTable,
+    entry: &'a Arc<CacheEntry>,
 }
 
 impl End<'_> {
     fn broken(&self, why: &str) {
         // First out of the store: nobody is to join what is broken.
-        self.store.remove(self.key, self.transfer);
-        self.transfer.end(Err(why.into()));
+        self.table.remove(self.key, self.entry);
+        self.entry.end(Err(why.into()));
     }
 }
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        if !self.transfer.is_over() {
+        if !self.entry.is_over() {
             self.broken("the fetch ended early");
         }
     }

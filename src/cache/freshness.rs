@@ -1,7 +1,7 @@
 //! What may be shared, and for how long (RFC 9111 section 3, and what live HLS allows beyond it).
 
-use crate::http::Fields;
-use crate::http::head::Head;
+use crate::http::Headers;
+use crate::http::head::RequestHead;
 use std::time::{Duration, SystemTime};
 
 /// Largest segment that is shared, in bytes.
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether the request is one that others may share: a plain GET that asks for the whole, and says
 /// nothing of who asks.
-pub fn is_plain(head: &Head) -> bool {
+pub fn is_plain(head: &RequestHead) -> bool {
     let personal = |name: &str| {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         let conditional = name
@@ -30,7 +30,7 @@ pub fn is_plain(head: &Head) -> bool {
 
 /// What an origin says of how long its answer may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum CacheDirective {
     /// It is for one player only.
     Private,
     /// For this long from now on; not at all after those who wait already where it is zero.
@@ -39,7 +39,7 @@ pub enum Said {
     Nothing,
 }
 
-impl Said {
+impl CacheDirective {
     /// For how long from now on, with `most` as the limit; `None` where it may not be shared.
     pub fn at_most(self, most: Duration) -> Option<Duration> {
         match self {
@@ -52,13 +52,13 @@ impl Said {
 
 /// What the header lines of an answer say. One whose body is encoded is for those who asked for that
 /// encoding, and the shared request asks for none.
-pub fn said(fields: &Fields) -> Said {
+pub fn directive(fields: &Headers) -> CacheDirective {
     let mut vary = fields.tokens("vary");
     if fields.count("set-cookie") > 0
         || fields.count("content-encoding") > 0
         || !vary.all(|name| name.eq_ignore_ascii_case(b"accept-encoding"))
     {
-        return Said::Private;
+        return CacheDirective::Private;
     }
     let mut shared_age = None;
     let mut max_age = None;
@@ -69,7 +69,7 @@ pub fn said(fields: &Fields) -> Said {
         };
         let is = |other: &[u8]| name.trim_ascii_end().eq_ignore_ascii_case(other);
         if is(b"no-store") || is(b"private") {
-            return Said::Private;
+            return CacheDirective::Private;
         } else if is(b"no-cache") {
             // Not to be used again without asking; those who wait already may share it.
             shared_age = Some(Duration::ZERO);
@@ -81,13 +81,13 @@ pub fn said(fields: &Fields) -> Said {
     }
     // RFC 9111 section 4.2.1: s-maxage, else max-age, else Expires.
     match shared_age.or(max_age).or_else(|| expires(fields)) {
-        Some(time) => Said::For(time.min(LONGEST).saturating_sub(age(fields))),
-        None => Said::Nothing,
+        Some(time) => CacheDirective::For(time.min(LONGEST).saturating_sub(age(fields))),
+        None => CacheDirective::Nothing,
     }
 }
 
 /// The age that an answer had when it came here.
-pub fn age(fields: &Fields) -> Duration {
+pub fn age(fields: &Headers) -> Duration {
     fields.one("age").map_or(Duration::ZERO, seconds)
 }
 
@@ -108,7 +108,7 @@ fn seconds(value: &[u8]) -> Duration {
     }
 }
 
-fn expires(fields: &Fields) -> Option<Duration> {
+fn expires(fields: &Headers) -> Option<Duration> {
     let time = |name: &str| {
         let text = fields.text(name)?;
         httpdate::parse_http_date(text).ok()
@@ -125,8 +125,8 @@ mod tests {
     use crate::http::head::parse;
     use proptest::prelude::*;
 
-    fn fields(lines: &[(&str, &str)]) -> Fields {
-        Fields::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())))
+    fn fields(lines: &[(&str, &str)]) -> Headers {
+        Headers::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())))
     }
 
     #[test]
@@ -151,10 +151,10 @@ mod tests {
 
     #[test]
     fn what_origins_say() {
-        let time = |seconds| Said::For(Duration::from_secs(seconds));
-        let rows: [(&[(&str, &str)], Said); 27] = [
-            (&[], Said::Nothing),
-            (&[("Cache-Control", "public")], Said::Nothing),
+        let time = |seconds| CacheDirective::For(Duration::from_secs(seconds));
+        let rows: [(&[(&str, &str)], CacheDirective); 27] = [
+            (&[], CacheDirective::Nothing),
+            (&[("Cache-Control", "public")], CacheDirective::Nothing),
             (&[("Cache-Control", "max-age=5")], time(5)),
             (&[("cache-control", "Public, MAX-AGE=5")], time(5)),
             (&[("Cache-Control", "max-age=\"5\"")], time(5)),
@@ -177,15 +177,24 @@ mod tests {
                     ("Cache-Control", "max-age=5"),
                     ("Cache-Control", "no-store"),
                 ],
-                Said::Private,
+                CacheDirective::Private,
             ),
-            (&[("Cache-Control", "private, max-age=5")], Said::Private),
-            (&[("Cache-Control", "Private=\"x\"")], Said::Private),
-            (&[("Set-Cookie", "a=b")], Said::Private),
-            (&[("Vary", "Accept-Encoding")], Said::Nothing),
-            (&[("Vary", "accept-encoding, Origin")], Said::Private),
-            (&[("Vary", "*")], Said::Private),
-            (&[("Content-Encoding", "gzip")], Said::Private),
+            (
+                &[("Cache-Control", "private, max-age=5")],
+                CacheDirective::Private,
+            ),
+            (
+                &[("Cache-Control", "Private=\"x\"")],
+                CacheDirective::Private,
+            ),
+            (&[("Set-Cookie", "a=b")], CacheDirective::Private),
+            (&[("Vary", "Accept-Encoding")], CacheDirective::Nothing),
+            (
+                &[("Vary", "accept-encoding, Origin")],
+                CacheDirective::Private,
+            ),
+            (&[("Vary", "*")], CacheDirective::Private),
+            (&[("Content-Encoding", "gzip")], CacheDirective::Private),
             (&[("Expires", "0")], time(0)),
             (
                 &[
@@ -197,17 +206,20 @@ mod tests {
             (&[("Cache-Control", "max-age=5"), ("Expires", "0")], time(5)),
         ];
         for (lines, expected) in rows {
-            assert_eq!(said(&fields(lines)), expected, "{lines:?}");
+            assert_eq!(directive(&fields(lines)), expected, "{lines:?}");
         }
     }
 
     #[test]
     fn a_limit_is_never_passed() {
-        assert_eq!(Said::Private.at_most(PLAYLIST_TIME), None);
-        assert_eq!(Said::Nothing.at_most(PLAYLIST_TIME), Some(PLAYLIST_TIME));
-        let long = Said::For(Duration::from_secs(9));
+        assert_eq!(CacheDirective::Private.at_most(PLAYLIST_TIME), None);
+        assert_eq!(
+            CacheDirective::Nothing.at_most(PLAYLIST_TIME),
+            Some(PLAYLIST_TIME)
+        );
+        let long = CacheDirective::For(Duration::from_secs(9));
         assert_eq!(long.at_most(PLAYLIST_TIME), Some(PLAYLIST_TIME));
-        let none = Said::For(Duration::ZERO);
+        let none = CacheDirective::For(Duration::ZERO);
         assert_eq!(none.at_most(PLAYLIST_TIME), Some(Duration::ZERO));
     }
 
@@ -217,7 +229,7 @@ mod tests {
             before in "[ -~]{0,20}", after in "[ -~]{0,20}", name in "no-store|private|No-Store",
         ) {
             let value = format!("{before},{name},{after}");
-            prop_assert_eq!(said(&fields(&[("Cache-Control", &value)])), Said::Private);
+            prop_assert_eq!(directive(&fields(&[("Cache-Control", &value)])), CacheDirective::Private);
         }
     }
 }

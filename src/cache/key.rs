@@ -1,6 +1,6 @@
 //! What is the same: by this a request finds the fetch that it can share.
 
-use crate::http::head::Head;
+use crate::http::head::RequestHead;
 use crate::http::query::{without_param, without_spbhid};
 use crate::stream::url::StreamUrl;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Key {
     /// another vhost's file into a stream.
     ///
     /// `None` where the request names no vhost.
-    pub fn segment(stream: &StreamUrl, head: &Head) -> Option<Self> {
+    pub fn segment(stream: &StreamUrl, head: &RequestHead) -> Option<Self> {
         let asked = StreamUrl::of_request(head.host.as_deref(), head.path(), head.query())?;
         let vhost = asked.as_str().split('/').next().unwrap_or_default();
         let target = without_spbhid(&head.target);
@@ -39,7 +39,7 @@ impl Key {
 
     /// A playlist: the whole URL. The host decides which of its URIs lead back here, and `hls_ctx` is in
     /// each of them.
-    pub fn playlist(stream: &StreamUrl, head: &Head) -> Self {
+    pub fn playlist(stream: &StreamUrl, head: &RequestHead) -> Self {
         let host = head.host.as_deref().unwrap_or_default();
         let rest = format!("p {host} {}", without_spbhid(&head.target));
         Self {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::http::head::parse;
 
-    fn head(host: &str, target: &str) -> Head {
+    fn head(host: &str, target: &str) -> RequestHead {
         parse(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap()
     }
 

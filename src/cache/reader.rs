@@ -1,7 +1,7 @@
 //! A request at a transfer: it waits, reads at its own pace, and may leave at any time.
 
-use crate::cache::entry::{Head, State, Transfer};
-use crate::runtime::cancel::{Lifeline, Watcher};
+use crate::cache::entry::{CacheEntry, EntryHead, EntryState};
+use crate::runtime::cancel::{CancelListener, CancelToken};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,79 +25,76 @@ pub enum Next {
 
 /// A reader's place in a transfer that is on its way. Its client's leaving is known at once.
 #[derive(Debug)]
-pub struct Place {
-    transfer: Arc<Transfer>,
+pub struct ReaderSlot {
+    entry: Arc<CacheEntry>,
     gone: AtomicBool,
 }
 
-impl Place {
+impl ReaderSlot {
     /// One that is counted already.
-    pub(super) fn at(transfer: &Arc<Transfer>) -> Arc<Self> {
+    pub(super) fn at(entry: &Arc<CacheEntry>) -> Arc<Self> {
         Arc::new(Self {
-            transfer: transfer.clone(),
+            entry: entry.clone(),
             gone: AtomicBool::new(false),
         })
     }
 
     /// The transfer that this place is in.
     #[cfg(test)]
-    pub fn transfer(&self) -> &Arc<Transfer> {
-        &self.transfer
+    pub fn entry(&self) -> &Arc<CacheEntry> {
+        &self.entry
     }
 }
 
-impl Watcher for Place {
-    fn client_left(&self) {
+impl CancelListener for ReaderSlot {
+    fn cancelled(&self) {
         if !self.gone.swap(true, Ordering::AcqRel) {
-            self.transfer.leave();
+            self.entry.leave();
         }
     }
 }
 
 /// A request at a transfer; it reads until this is dropped.
 #[derive(Debug)]
-pub struct Seat {
-    transfer: Arc<Transfer>,
+pub struct EntryReader {
+    entry: Arc<CacheEntry>,
     /// Nobody's leaving matters where the answer is whole.
-    place: Option<(Arc<Place>, Arc<Lifeline>)>,
+    slot: Option<(Arc<ReaderSlot>, Arc<CancelToken>)>,
 }
 
-impl Seat {
-    /// In a transfer that is on its way, for the client on that lifeline.
-    pub fn at(place: Arc<Place>, client: &Arc<Lifeline>) -> Self {
-        client.watch(place.clone());
+impl EntryReader {
+    /// In a transfer that is on its way, for the client on that cancel token.
+    pub fn at(slot: Arc<ReaderSlot>, client: &Arc<CancelToken>) -> Self {
+        client.on_cancel(slot.clone());
         Self {
-            transfer: place.transfer.clone(),
-            place: Some((place, client.clone())),
+            entry: slot.entry.clone(),
+            slot: Some((slot, client.clone())),
         }
     }
 
     /// Before an answer that is whole.
-    pub fn before(transfer: Arc<Transfer>) -> Self {
-        Self {
-            transfer,
-            place: None,
-        }
+    pub fn before(entry: Arc<CacheEntry>) -> Self {
+        Self { entry, slot: None }
     }
 
     /// The transfer.
-    pub fn transfer(&self) -> &Arc<Transfer> {
-        &self.transfer
+    pub fn entry(&self) -> &Arc<CacheEntry> {
+        &self.entry
     }
 
     /// Whether the answer was whole when the request came.
     pub fn came_whole(&self) -> bool {
-        self.place.is_none()
+        self.slot.is_none()
     }
 
     fn is_left(&self) -> bool {
-        let left = |(place, _): &(Arc<Place>, _)| place.gone.load(Ordering::Acquire);
-        self.place.as_ref().is_some_and(left)
+        let left = |(slot, _): &(Arc<ReaderSlot>, _)| slot.gone.load(Ordering::Acquire);
+        self.slot.as_ref().is_some_and(left)
     }
 
     /// Waits for what comes of asking; `None` when the reader's own client has left.
-    pub fn head(&self) -> Option<Head> {
-        let mut state = self.transfer.lock();
+    pub fn head(&self) -> Option<EntryHead> {
+        let mut state = self.entry.lock();
         loop {
             if self.is_left() {
                 return None;
@@ -113,13 +110,13 @@ impl Seat {
     /// many bytes of its first block are behind `at`.
     pub fn ready(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> usize {
         batch.clear();
-        self.transfer.lock().take(at, batch).unwrap_or(0)
+        self.entry.lock().take(at, batch).unwrap_or(0)
     }
 
     /// Waits for what comes at byte `at`. `batch` is emptied first.
     pub fn next(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> Next {
         batch.clear();
-        let mut state = self.transfer.lock();
+        let mut state = self.entry.lock();
         loop {
             if self.is_left() {
                 return Next::Left;
@@ -135,8 +132,8 @@ impl Seat {
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.transfer
+    fn wait<'a>(&self, state: MutexGuard<'a, EntryState>) -> MutexGuard<'a, EntryState> {
+        self.entry
             .changed
             .wait_timeout(state, LOOK)
             .unwrap_or_else(PoisonError::into_inner)
@@ -144,11 +141,11 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for EntryReader {
     fn drop(&mut self) {
-        if let Some((place, client)) = &self.place {
-            client.unwatch();
-            place.client_left();
+        if let Some((slot, client)) = &self.slot {
+            client.clear_on_cancel();
+            slot.cancelled();
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What is under way and what is kept: bounded, least recently used out first.
 
-use crate::cache::entry::{Found, OriginId, Transfer};
+use crate::cache::entry::{CacheEntry, EntryMatch, OriginId};
 use crate::cache::freshness::MAX_SEGMENT;
 use crate::cache::key::Key;
-use crate::cache::reader::Place;
+use crate::cache::reader::ReaderSlot;
 use crate::stream::url::StreamUrl;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,16 +19,16 @@ const IN_FLIGHT: u64 = 8 * MAX_SEGMENT;
 
 /// The table, under one lock.
 #[derive(Debug)]
-pub struct Store {
+pub struct CacheTable {
     limit: u64,
     /// Bytes of bodies in memory, kept or not.
     held: Arc<AtomicU64>,
-    state: Mutex<State>,
+    state: Mutex<TableState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    entries: HashMap<Key, Entry>,
+struct TableState {
+    entries: HashMap<Key, StoredEntry>,
     /// Those that are kept, by when they were used last.
     order: BTreeMap<u64, Key>,
     uses: u64,
@@ -36,8 +36,8 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Entry {
-    transfer: Arc<Transfer>,
+struct StoredEntry {
+    entry: Arc<CacheEntry>,
     /// Not for those that are under way.
     kept: Option<Kept>,
 }
@@ -51,29 +51,29 @@ struct Kept {
 
 /// How a request comes in.
 #[derive(Debug)]
-pub enum Entered {
+pub enum TableLookup {
     /// It is the first.
-    First(Arc<Place>),
+    First(Arc<ReaderSlot>),
     /// It shares what is under way.
-    Joined(Arc<Place>),
+    Joined(Arc<ReaderSlot>),
     /// The answer is there.
-    Ready(Arc<Transfer>),
+    Ready(Arc<CacheEntry>),
 }
 
 /// Memory that a body counts for, until this is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryReservation {
     held: Arc<AtomicU64>,
     bytes: u64,
 }
 
-impl Drop for Room {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl Store {
+impl CacheTable {
     /// Keeps at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self {
@@ -94,55 +94,52 @@ impl Store {
     }
 
     /// Room for a body of that many bytes, unless too much is in memory.
-    pub fn reserve(&self, bytes: u64) -> Option<Room> {
+    pub fn reserve(&self, bytes: u64) -> Option<MemoryReservation> {
         let most = self.limit.saturating_add(self.limit.max(IN_FLIGHT));
-        let room = Room {
+        let reservation = MemoryReservation {
             held: self.held.clone(),
             bytes,
         };
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        (before.saturating_add(bytes) <= most).then_some(room)
+        (before.saturating_add(bytes) <= most).then_some(reservation)
     }
 
     /// A request comes in, whose stream is pinned to `pin` now.
-    pub fn enter(&self, key: &Key, pin: Option<OriginId>) -> Entered {
+    pub fn enter(&self, key: &Key, pin: Option<OriginId>) -> TableLookup {
         let now = Instant::now();
         let mut state = self.lock();
         let mut useless = None;
         if let Some(entry) = state.entries.get(key) {
             let kept = entry.kept;
             let found = match kept {
-                Some(kept) if kept.until <= now => Found::Useless,
-                _ => entry.transfer.find(pin.as_ref(), kept.is_some()),
+                Some(kept) if kept.until <= now => EntryMatch::Useless,
+                _ => entry.entry.find(pin.as_ref(), kept.is_some()),
             };
             match found {
-                Found::Joined(place) => return Entered::Joined(place),
-                Found::Ready => {
-                    let transfer = entry.transfer.clone();
+                EntryMatch::Joined(slot) => return TableLookup::Joined(slot),
+                EntryMatch::Ready => {
+                    let entry = entry.entry.clone();
                     state.touch(key);
-                    return Entered::Ready(transfer);
+                    return TableLookup::Ready(entry);
                 }
-                Found::Useless => useless = state.remove(key),
+                EntryMatch::Useless => useless = state.remove(key),
             }
         }
-        let transfer = Transfer::new(pin);
-        let place = transfer.first();
-        let entry = Entry {
-            transfer,
-            kept: None,
-        };
+        let entry = CacheEntry::new(pin);
+        let slot = entry.first();
+        let entry = StoredEntry { entry, kept: None };
         state.entries.insert(key.clone(), entry);
         drop(state);
         drop(useless); // it may be large
-        Entered::First(place)
+        TableLookup::First(slot)
     }
 
     /// Keeps a transfer of `length` bytes until then, if it is still the one of that key.
-    pub fn keep(&self, key: &Key, transfer: &Arc<Transfer>, length: usize, until: Instant) {
+    pub fn keep(&self, key: &Key, entry: &Arc<CacheEntry>, length: usize, until: Instant) {
         let size = (length + key.size() + ENTRY) as u64;
         let mut gone = Vec::new();
         let mut state = self.lock();
-        if !state.has(key, transfer) {
+        if !state.has(key, entry) {
             return;
         }
         if size > self.limit || until <= Instant::now() {
@@ -161,19 +158,16 @@ impl Store {
     }
 
     /// Forgets a transfer, if it is still the one of that key.
-    pub fn remove(&self, key: &Key, transfer: &Arc<Transfer>) {
+    pub fn remove(&self, key: &Key, entry: &Arc<CacheEntry>) {
         let mut state = self.lock();
-        let gone = state
-            .has(key, transfer)
-            .then(|| state.remove(key))
-            .flatten();
+        let gone = state.has(key, entry).then(|| state.remove(key)).flatten();
         drop(state);
         drop(gone);
     }
 
     /// Forgets all of a stream that is kept and that another origin than this one gave.
     pub fn forget_others(&self, stream: &StreamUrl, origin: &OriginId) {
-        let other = |entry: &Entry| entry.transfer.origin().as_ref() != Some(origin);
+        let other = |entry: &StoredEntry| entry.entry.origin().as_ref() != Some(origin);
         self.forget(|key, entry| entry.kept.is_some() && key.stream() == stream && other(entry));
     }
 
@@ -182,31 +176,31 @@ impl Store {
         self.forget(|_, entry| entry.kept.is_some_and(|kept| kept.until <= now));
     }
 
-    fn forget(&self, which: impl Fn(&Key, &Entry) -> bool) {
+    fn forget(&self, which: impl Fn(&Key, &StoredEntry) -> bool) {
         let mut state = self.lock();
         let entries = state.entries.iter();
         let keys: Vec<Key> = entries
             .filter(|(key, entry)| which(key, entry))
             .map(|(key, _)| key.clone())
             .collect();
-        let gone: Vec<Option<Entry>> = keys.iter().map(|key| state.remove(key)).collect();
+        let gone: Vec<Option<StoredEntry>> = keys.iter().map(|key| state.remove(key)).collect();
         drop(state);
         drop(gone);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TableState> {
         // Nothing panics under it that would leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn has(&self, key: &Key, transfer: &Arc<Transfer>) -> bool {
-        let own = |entry: &Entry| Arc::ptr_eq(&entry.transfer, transfer);
+impl TableState {
+    fn has(&self, key: &Key, entry: &Arc<CacheEntry>) -> bool {
+        let own = |stored: &StoredEntry| Arc::ptr_eq(&stored.entry, entry);
         self.entries.get(key).is_some_and(own)
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Entry> {
+    fn remove(&mut self, key: &Key) -> Option<StoredEntry> {
         let entry = self.entries.remove(key)?;
         if let Some(kept) = entry.kept {
             self.order.remove(&kept.used);
@@ -241,7 +235,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry::{Head, Keep, Shared};
+    use crate::cache::entry::{EntryHead, Retention, SharedHead};
     use crate::http::head::parse;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -254,40 +248,40 @@ mod tests {
         Key::segment(&stream, &parse(head.as_bytes()).unwrap()).unwrap()
     }
 
-    fn complete(transfer: &Transfer, body: &[u8]) {
-        transfer.fill(body, None);
-        transfer.tell(Head::Shared(Arc::new(Shared {
+    fn complete(entry: &CacheEntry, body: &[u8]) {
+        entry.fill(body, None);
+        entry.tell(EntryHead::Shared(Arc::new(SharedHead {
             status: 200,
-            fields: crate::http::Fields::default(),
+            fields: crate::http::Headers::default(),
             length: body.len() as u64,
             origin: Some("o".into()),
             address: String::new(),
             pin: None,
             came: Instant::now(),
             age: Duration::ZERO,
-            keep: Keep::AfterTheEnd(LONG),
+            keep: Retention::AfterTheEnd(LONG),
         })));
-        transfer.end(Ok(()));
+        entry.end(Ok(()));
     }
 
     /// Asks for a segment, and brings it in where that is left to do. Gives whether it was there.
-    fn ask(store: &Store, n: usize, size: usize, time: Duration) -> bool {
-        match store.enter(&key(n), None) {
-            Entered::Ready(_) => true,
-            Entered::Joined(place) => panic!("{place:?} of whom?"),
-            Entered::First(place) => {
-                complete(place.transfer(), &vec![0; size]);
-                store.keep(&key(n), place.transfer(), size, Instant::now() + time);
+    fn ask(table: &CacheTable, n: usize, size: usize, time: Duration) -> bool {
+        match table.enter(&key(n), None) {
+            TableLookup::Ready(_) => true,
+            TableLookup::Joined(slot) => panic!("{slot:?} of whom?"),
+            TableLookup::First(slot) => {
+                complete(slot.entry(), &vec![0; size]);
+                table.keep(&key(n), slot.entry(), size, Instant::now() + time);
                 false
             }
         }
     }
 
-    fn consistent(store: &Store) {
-        let state = store.lock();
+    fn consistent(table: &CacheTable) {
+        let state = table.lock();
         let sizes = state.entries.values().filter_map(|entry| entry.kept);
         assert_eq!(state.kept, sizes.map(|kept| kept.size).sum::<u64>());
-        assert!(state.kept <= store.limit);
+        assert!(state.kept <= table.limit);
         let kept = state.entries.values().filter(|entry| entry.kept.is_some());
         assert_eq!(state.order.len(), kept.count());
     }
@@ -297,63 +291,63 @@ mod tests {
         fn it_is_bounded_whatever_comes(
             asked in prop::collection::vec((0..20_usize, 0..6000_usize, 0..3_u64), 1..200),
         ) {
-            let store = Store::new(16_000);
+            let table = CacheTable::new(16_000);
             for (n, size, seconds) in asked {
-                ask(&store, n, size, Duration::from_secs(seconds));
-                consistent(&store);
+                ask(&table, n, size, Duration::from_secs(seconds));
+                consistent(&table);
             }
-            store.sweep(Instant::now() + LONG);
-            prop_assert!(store.lock().entries.is_empty());
+            table.sweep(Instant::now() + LONG);
+            prop_assert!(table.lock().entries.is_empty());
         }
     }
 
     #[test]
     fn the_least_recently_used_goes_and_what_is_too_large_never_comes() {
-        let store = Store::new(10_000);
-        let ask = |n| ask(&store, n, 3000, LONG);
+        let table = CacheTable::new(10_000);
+        let ask = |n| ask(&table, n, 3000, LONG);
         assert_eq!(
             [ask(1), ask(2), ask(1), ask(3)],
             [false, false, true, false]
         );
         assert_eq!([ask(1), ask(3), ask(2)], [true, true, false]);
-        assert!(!super::tests::ask(&store, 9, 10_000, LONG));
-        assert!(!super::tests::ask(&store, 9, 10_000, LONG));
+        assert!(!super::tests::ask(&table, 9, 10_000, LONG));
+        assert!(!super::tests::ask(&table, 9, 10_000, LONG));
     }
 
     #[test]
     fn only_the_present_transfer_of_a_key_is_kept_or_removed() {
-        let store = Store::new(10_000);
-        let Entered::First(old) = store.enter(&key(1), None) else {
+        let table = CacheTable::new(10_000);
+        let TableLookup::First(old) = table.enter(&key(1), None) else {
             panic!("the first");
         };
-        store.remove(&key(1), old.transfer());
-        assert!(!ask(&store, 1, 10, LONG));
-        complete(old.transfer(), b"old");
-        store.keep(&key(1), old.transfer(), 3, Instant::now() + LONG);
-        store.remove(&key(1), old.transfer());
-        assert!(ask(&store, 1, 10, LONG), "the new one has stayed");
-        consistent(&store);
+        table.remove(&key(1), old.entry());
+        assert!(!ask(&table, 1, 10, LONG));
+        complete(old.entry(), b"old");
+        table.keep(&key(1), old.entry(), 3, Instant::now() + LONG);
+        table.remove(&key(1), old.entry());
+        assert!(ask(&table, 1, 10, LONG), "the new one has stayed");
+        consistent(&table);
     }
 
     #[test]
     fn another_origins_are_forgotten() {
-        let store = Store::new(10_000);
-        ask(&store, 1, 10, LONG);
-        store.forget_others(key(1).stream(), &"o".into());
-        assert!(ask(&store, 1, 10, LONG));
-        store.forget_others(key(1).stream(), &"p".into());
-        assert!(!ask(&store, 1, 10, LONG));
-        consistent(&store);
+        let table = CacheTable::new(10_000);
+        ask(&table, 1, 10, LONG);
+        table.forget_others(key(1).stream(), &"o".into());
+        assert!(ask(&table, 1, 10, LONG));
+        table.forget_others(key(1).stream(), &"p".into());
+        assert!(!ask(&table, 1, 10, LONG));
+        consistent(&table);
     }
 
     #[test]
     fn room_is_bounded_and_given_back() {
-        let store = Store::new(1000);
-        let room = store.reserve(IN_FLIGHT).unwrap();
-        assert!(store.reserve(1001).is_none());
-        assert_eq!(store.bytes(), IN_FLIGHT);
-        drop(room);
-        assert!(store.reserve(1001).is_some());
-        assert_eq!(store.bytes(), 0);
+        let table = CacheTable::new(1000);
+        let reservation = table.reserve(IN_FLIGHT).unwrap();
+        assert!(table.reserve(1001).is_none());
+        assert_eq!(table.bytes(), IN_FLIGHT);
+        drop(reservation);
+        assert!(table.reserve(1001).is_some());
+        assert_eq!(table.bytes(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! A request's head: read under limits, refused when doubtful, kept in a plain form.
 
-use crate::http::Fields;
+use crate::http::Headers;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub enum Version {
 
 /// A request's head after all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct RequestHead {
     /// Any token: the handlers know the methods.
     pub method: String,
     /// Path and query, ASCII only; `*` for `OPTIONS *`. An absolute-form target is its path here.
@@ -33,7 +33,7 @@ pub struct Head {
     /// As the client wrote it, with its port, or the authority of an absolute-form target.
     pub host: Option<String>,
     /// All header lines, in order.
-    pub fields: Fields,
+    pub fields: Headers,
     /// Whether the client wants the connection for another request (RFC 9112 section 9.3).
     pub keep_alive: bool,
     /// Bytes of body that follow the head.
@@ -42,7 +42,7 @@ pub struct Head {
     pub expects_continue: bool,
 }
 
-impl Head {
+impl RequestHead {
     /// The path of the target, without its query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
@@ -56,22 +56,22 @@ impl Head {
 
 /// Why a request is not served: the status, and a line for the person who sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     pub status: u16,
     pub message: &'static str,
 }
 
-const fn refusal(status: u16, message: &'static str) -> Refusal {
-    Refusal { status, message }
+const fn rejection(status: u16, message: &'static str) -> Rejection {
+    Rejection { status, message }
 }
 
 /// The head was not whole in time.
-pub const TOO_SLOW: Refusal = refusal(408, "The request head did not arrive in time.");
-const BAD_FRAMING: Refusal = refusal(400, "The request's body has a doubtful length.");
-const BAD_HOST: Refusal = refusal(400, "The request needs one valid Host header.");
-const BAD_TARGET: Refusal = refusal(400, "The request's target is not a path.");
-const TARGET_TOO_LONG: Refusal = refusal(414, "The request's URL is longer than 8 KiB.");
-const HEAD_TOO_LARGE: Refusal = refusal(431, "The request head is larger than 32 KiB.");
+pub const TOO_SLOW: Rejection = rejection(408, "The request head did not arrive in time.");
+const BAD_FRAMING: Rejection = rejection(400, "The request's body has a doubtful length.");
+const BAD_HOST: Rejection = rejection(400, "The request needs one valid Host header.");
+const BAD_TARGET: Rejection = rejection(400, "The request's target is not a path.");
+const TARGET_TOO_LONG: Rejection = rejection(414, "The request's URL is longer than 8 KiB.");
+const HEAD_TOO_LARGE: Rejection = rejection(431, "The request head is larger than 32 KiB.");
 
 /// Bytes of empty lines before a head; RFC 9112 section 2.2 lets a server skip them.
 pub fn leading_empty_lines(bytes: &[u8]) -> usize {
@@ -97,7 +97,7 @@ pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Whether an unfinished head is over a limit already.
-pub fn over_limit(bytes: &[u8]) -> Option<Refusal> {
+pub fn over_limit(bytes: &[u8]) -> Option<Rejection> {
     let one_line = !bytes.iter().take(MAX_TARGET * 2).any(|byte| *byte == b'\n');
     if bytes.len() > MAX_TARGET + 64 && one_line {
         return Some(TARGET_TOO_LONG);
@@ -108,9 +108,9 @@ pub fn over_limit(bytes: &[u8]) -> Option<Refusal> {
 /// Reads one whole head, as [`end_of_head`] found it.
 ///
 /// # Errors
-/// A [`Refusal`] with the status of design.md: 400 for what is doubtful, 414 and 431 for what is too
+/// A [`Rejection`] with the status of design.md: 400 for what is doubtful, 414 and 431 for what is too
 /// large, 411 and 417 for bodies and expectations that nobody here reads, 505 for other versions.
-pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
+pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     if bytes.len() > MAX_HEAD {
         return Err(over_limit(bytes).unwrap_or(HEAD_TOO_LARGE));
     }
@@ -120,7 +120,7 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         // Where the two views of its end differ, the rest would pass for another request.
-        Ok(_) => return Err(refusal(400, "The request head is not whole.")),
+        Ok(_) => return Err(rejection(400, "The request head is not whole.")),
         Err(error) => return Err(refuse_syntax(error, bytes)),
     }
     let version = match request.version {
@@ -130,13 +130,13 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     let method = request.method.unwrap_or_default();
     if method.len() > MAX_METHOD {
         // RFC 9112 section 3
-        return Err(refusal(501, "No such method is known here."));
+        return Err(rejection(501, "No such method is known here."));
     }
     let raw_target = request.path.unwrap_or_default();
     if raw_target.len() > MAX_TARGET {
         return Err(TARGET_TOO_LONG);
     }
-    let fields = Fields::of(request.headers.iter().map(|line| (line.name, line.value)));
+    let fields = Headers::of(request.headers.iter().map(|line| (line.name, line.value)));
     let (target, authority) = target_of(method, raw_target)?;
     let host = host_of(&fields, version, authority)?;
     let body = body_length(&fields, version)?;
@@ -145,9 +145,9 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
             body > 0 && version == Version::Http11
         }
-        Some(_) => return Err(refusal(417, "Only Expect: 100-continue is understood.")),
+        Some(_) => return Err(rejection(417, "Only Expect: 100-continue is understood.")),
     };
-    Ok(Head {
+    Ok(RequestHead {
         method: method.to_owned(),
         target,
         version,
@@ -165,17 +165,17 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     })
 }
 
-fn refuse_syntax(error: httparse::Error, bytes: &[u8]) -> Refusal {
+fn refuse_syntax(error: httparse::Error, bytes: &[u8]) -> Rejection {
     match error {
         httparse::Error::TooManyHeaders => {
-            refusal(431, "The request head has more than 100 header lines.")
+            rejection(431, "The request head has more than 100 header lines.")
         }
-        httparse::Error::HeaderName => refusal(400, "A header name is not valid."),
-        httparse::Error::HeaderValue => refusal(400, "A header value is not valid."),
+        httparse::Error::HeaderName => rejection(400, "A header name is not valid."),
+        httparse::Error::HeaderValue => rejection(400, "A header value is not valid."),
         httparse::Error::Version if names_another_version(bytes) => {
-            refusal(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+            rejection(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         }
-        _ => refusal(400, "The request line is not valid."),
+        _ => rejection(400, "The request line is not valid."),
     }
 }
 
@@ -195,7 +195,7 @@ fn names_another_version(bytes: &[u8]) -> bool {
 }
 
 /// The target in origin form, and the authority when it came in absolute form.
-fn target_of<'a>(method: &str, raw: &'a str) -> Result<(String, Option<&'a str>), Refusal> {
+fn target_of<'a>(method: &str, raw: &'a str) -> Result<(String, Option<&'a str>), Rejection> {
     if raw == "*" && method == "OPTIONS" {
         return Ok(("*".to_owned(), None));
     }
@@ -245,10 +245,10 @@ fn strip_scheme(target: &str) -> Option<&str> {
 
 /// The one host of the request (RFC 9112 section 3.2): the target's authority wins over `Host`.
 fn host_of(
-    fields: &Fields,
+    fields: &Headers,
     version: Version,
     authority: Option<&str>,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<String>, Rejection> {
     let mut hosts = fields.all("host");
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(BAD_HOST),
@@ -302,7 +302,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// How many bytes of body follow (RFC 9112 section 6), or why that is not to be trusted.
-fn body_length(fields: &Fields, version: Version) -> Result<u64, Refusal> {
+fn body_length(fields: &Headers, version: Version) -> Result<u64, Rejection> {
     let coding = fields.count("transfer-encoding");
     let mut lengths = fields.all("content-length");
     let length = match (lengths.next(), lengths.next()) {
@@ -316,7 +316,7 @@ fn body_length(fields: &Fields, version: Version) -> Result<u64, Refusal> {
         if coding > 1 || length.is_some() || !chunked || version == Version::Http10 {
             return Err(BAD_FRAMING);
         }
-        return Err(refusal(411, "Send the body with a Content-Length."));
+        return Err(rejection(411, "Send the body with a Content-Length."));
     }
     let Some(length) = length else { return Ok(0) };
     if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {

@@ -2,7 +2,7 @@ use crate::http::head::*;
 use proptest::prelude::*;
 
 fn status(text: &str) -> u16 {
-    parse(text.as_bytes()).map_or_else(|refusal| refusal.status, |_| 200)
+    parse(text.as_bytes()).map_or_else(|rejection| rejection.status, |_| 200)
 }
 
 #[test]

@@ -3,9 +3,9 @@
 /// The header lines of a request or a response. Names keep their spelling and compare without case;
 /// values are bytes, for HTTP allows more than ASCII in them (RFC 9110 section 5.5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields(Vec<(Box<str>, Box<[u8]>)>);
+pub struct Headers(Vec<(Box<str>, Box<[u8]>)>);
 
-impl Fields {
+impl Headers {
     /// Takes lines over in order.
     pub fn of<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
         Self(
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn lists_span_lines() {
-        let fields = Fields::of(
+        let fields = Headers::of(
             [
                 ("Connection", &b"keep-alive, X-One"[..]),
                 ("connection", b" ,x-two"),

@@ -6,4 +6,4 @@ mod head_tests;
 mod headers;
 pub mod query;
 
-pub use headers::Fields;
+pub use headers::Headers;

@@ -9,7 +9,7 @@ use super::sessions::HlsSessions;
 use super::stream::{LEAST, LabStream, page};
 use super::ts::TsMuxer;
 use super::viewer::play;
-use crate::http::head::{Head, Refusal};
+use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::{query_value, without_param};
 use crate::server::exchange::{Exchange, ResponseHead};
 use crate::server::server::Service;
@@ -106,7 +106,7 @@ impl LabHandler {
     fn live(&self, exchange: Exchange, format: Format, stream: Option<&LabStream>) {
         let Some(stream) = stream else {
             // SRS waits for a publisher, for as long as the viewer does.
-            while !exchange.lifeline().wait(HOLD) {}
+            while !exchange.cancel().wait(HOLD) {}
             return exchange.abandon("nobody publishes this; held until the viewer left");
         };
         let kind = match format {
@@ -251,8 +251,8 @@ impl Service for LabHandler {
         self.route(target).methods()
     }
 
-    fn admit_body(&self, _: &Head) -> Result<(), Refusal> {
-        Err(Refusal {
+    fn admit_body(&self, _: &RequestHead) -> Result<(), Rejection> {
+        Err(Rejection {
             status: 413,
             message: "No request here has a body.",
         })

@@ -8,8 +8,8 @@ use super::identity::Identity;
 use super::sessions::HlsSessions;
 use super::stream::LabStream;
 use crate::config::{Listen, OriginArgs};
-use crate::server::endpoint::{Front, FrontSettings, ListenError, listen};
-use crate::server::profile::Style;
+use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
+use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{Level, info, warn};
@@ -110,7 +110,7 @@ impl LabOrigin {
 
 /// An origin that is open: nothing of it outlives a stop but its address and its streams' names.
 struct OriginInstance {
-    front: Front,
+    front: HttpEndpoint,
     heartbeat: Option<Heartbeat>,
 }
 
@@ -146,8 +146,8 @@ impl Supervisor {
             stop: self.stop.clone(),
             level: self.level,
         };
-        let settings = FrontSettings {
-            style: Style::Lab,
+        let settings = EndpointSettings {
+            style: ServerProfile::Lab,
             name: "viewers of a lab origin",
             id_prefix: identity.service.clone(),
             connections: self.connections,
@@ -160,7 +160,7 @@ impl Supervisor {
             },
             observer: Arc::new(()),
         };
-        let front = Front::new(listener, Arc::new(handler), settings)?;
+        let front = HttpEndpoint::new(listener, Arc::new(handler), settings)?;
         info!(
             "lab origin {} listens on {address} and publishes {}",
             self.args.device_id,

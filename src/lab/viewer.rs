@@ -5,7 +5,7 @@ use super::muxer::Muxer;
 use super::position::Position;
 use super::stream::LabStream;
 use super::timeline::Timeline;
-use crate::server::exchange::Outgoing;
+use crate::server::exchange::ResponseBody;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,9 +24,9 @@ pub fn play(
     mut muxer: impl Muxer,
     clip: &'static Clip<'static>,
     stream: &LabStream,
-    out: &mut Outgoing,
+    out: &mut ResponseBody,
 ) -> io::Result<()> {
-    let lifeline = out.lifeline().clone();
+    let cancel = out.cancel().clone();
     let watching = stream.watch();
     let (began, since_epoch) = (Instant::now(), since_epoch());
     let now = || Position::from_unix(since_epoch + began.elapsed());
@@ -47,7 +47,7 @@ pub fn play(
             stream.sent(bytes.len());
             bytes.clear();
         }
-        if lifeline.wait(due.since(now())) {
+        if cancel.wait(due.since(now())) {
             break;
         }
     }

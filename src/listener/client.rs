@@ -1,7 +1,7 @@
 //! A client: its socket, what it asked for, and where the exchange with it stands.
 
-use crate::http::head::Head;
-use crate::runtime::cancel::Lifeline;
+use crate::http::head::RequestHead;
+use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -13,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Parts of a message that the system takes at once, on Linux.
-const MOST_PARTS: usize = 1024;
+const MAX_PARTS: usize = 1024;
 
-/// A request that has passed the door: the head, and the body where one was read.
+/// A request that has passed the listener: the head, and the body where one was read.
 #[derive(Debug)]
-pub struct Passed {
-    pub head: Head,
+pub struct ReceivedRequest {
+    pub head: RequestHead,
     pub body: Vec<u8>,
     /// The request's id, as the player and the log see it.
     pub id: String,
@@ -53,21 +53,21 @@ pub enum Phase {
 
 /// One client connection, shared by the thread that reads its heads and the worker that answers.
 #[derive(Debug)]
-pub struct Client {
+pub struct ClientConnection {
     /// Unguessable enough, and never used twice in a process.
     pub id: u64,
     pub peer: SocketAddr,
     /// Cut when the client leaves while it is served.
-    pub lifeline: Arc<Lifeline>,
+    pub cancel: Arc<CancelToken>,
     socket: TcpStream,
-    state: Mutex<State>,
+    state: Mutex<ClientState>,
     finished: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct ClientState {
     phase: Phase,
-    request: Option<Passed>,
+    request: Option<ReceivedRequest>,
     /// Whether a request has been answered so that another may follow.
     served: bool,
     /// Whether the connection's thread waits for the worker. Most times it polls the socket instead,
@@ -75,15 +75,15 @@ struct State {
     awaited: bool,
 }
 
-impl Client {
+impl ClientConnection {
     /// Takes an accepted socket; the client is idle from now on.
     pub fn new(id: u64, socket: TcpStream, peer: SocketAddr) -> Self {
         Self {
             id,
             peer,
-            lifeline: Lifeline::new(),
+            cancel: CancelToken::new(),
             socket,
-            state: Mutex::new(State {
+            state: Mutex::new(ClientState {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
                 served: false,
@@ -93,7 +93,7 @@ impl Client {
         }
     }
 
-    /// The socket, for the door's own reading and polling.
+    /// The socket, for the listener's own reading and polling.
     pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
     }
@@ -113,7 +113,7 @@ impl Client {
         }
     }
 
-    /// The door begins to read a head. `false` when the connection is to end instead.
+    /// The listener begins to read a head. `false` when the connection is to end instead.
     pub(super) fn begin_reading(&self) -> bool {
         let mut state = self.lock();
         let go = matches!(state.phase, Phase::Idle(_));
@@ -123,9 +123,9 @@ impl Client {
         go
     }
 
-    /// The door passes a request on: from now until [`Client::finish`] the client is a worker's.
+    /// The listener passes a request on: from now until [`ClientConnection::finish`] the client is a worker's.
     /// `false` when the connection was ended meanwhile.
-    pub(super) fn pass(&self, request: Passed) -> bool {
+    pub(super) fn pass(&self, request: ReceivedRequest) -> bool {
         let mut state = self.lock();
         let go = state.phase == Phase::Reading;
         if go {
@@ -136,12 +136,12 @@ impl Client {
     }
 
     /// Looks at the request that waits for a worker.
-    pub fn with_request<T>(&self, look: impl FnOnce(&Passed) -> T) -> Option<T> {
+    pub fn with_request<T>(&self, look: impl FnOnce(&ReceivedRequest) -> T) -> Option<T> {
         self.lock().request.as_ref().map(look)
     }
 
     /// The worker takes the request; `None` when somebody else has taken it.
-    pub fn take(&self) -> Option<Passed> {
+    pub fn take(&self) -> Option<ReceivedRequest> {
         self.lock().request.take()
     }
 
@@ -206,7 +206,7 @@ impl Client {
     /// has shut its writing half only, and merely marking the socket for a reset would not wake a
     /// worker that is sending.
     pub(super) fn left(&self) {
-        self.lifeline.cut();
+        self.cancel.cancel();
         if rustix::net::connect_unspec(&self.socket).is_err() {
             self.shut(Shutdown::Both); // the peer was faster
         }
@@ -228,7 +228,7 @@ impl Client {
     /// The same; adds to `taken` the bytes that the socket took, also where it fails.
     ///
     /// # Errors
-    /// As [`Client::send`].
+    /// As [`ClientConnection::send`].
     pub fn send_counting(
         &self,
         parts: &mut [IoSlice<'_>],
@@ -239,7 +239,7 @@ impl Client {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             // One call takes so many parts (UIO_MAXIOV).
-            match self.send_some(&parts[..parts.len().min(MOST_PARTS)]) {
+            match self.send_some(&parts[..parts.len().min(MAX_PARTS)]) {
                 Ok(some) => {
                     *taken += some as u64;
                     IoSlice::advance_slices(&mut parts, some);
@@ -293,7 +293,7 @@ impl Client {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ClientState> {
         // Held for a few assignments only; a panic between them leaves a valid state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,13 +317,13 @@ pub(super) fn wait_for(
     }
 }
 
-/// All connected clients, by id. The door puts them in and takes them out; workers look them up.
+/// All connected clients, by id. The listener puts them in and takes them out; workers look them up.
 #[derive(Debug, Default)]
-pub struct Clients(Mutex<HashMap<u64, Arc<Client>>>);
+pub struct ConnectionTable(Mutex<HashMap<u64, Arc<ClientConnection>>>);
 
-impl Clients {
+impl ConnectionTable {
     /// Adds a client under an id that is free.
-    pub(super) fn add(&self, socket: TcpStream, peer: SocketAddr) -> Arc<Client> {
+    pub(super) fn add(&self, socket: TcpStream, peer: SocketAddr) -> Arc<ClientConnection> {
         let mut table = self.lock();
         let id = loop {
             let id = fastrand::u64(..);
@@ -331,7 +331,7 @@ impl Clients {
                 break id;
             }
         };
-        let client = Arc::new(Client::new(id, socket, peer));
+        let client = Arc::new(ClientConnection::new(id, socket, peer));
         table.insert(id, client.clone());
         client
     }
@@ -341,7 +341,7 @@ impl Clients {
     }
 
     /// The client of that id.
-    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+    pub fn get(&self, id: u64) -> Option<Arc<ClientConnection>> {
         self.lock().get(&id).cloned()
     }
 
@@ -356,11 +356,11 @@ impl Clients {
     }
 
     /// A copy of the table, so that nothing is done under its lock.
-    pub fn all(&self) -> Vec<Arc<Client>> {
+    pub fn all(&self) -> Vec<Arc<ClientConnection>> {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ClientConnection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

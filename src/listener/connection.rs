@@ -1,9 +1,9 @@
 //! A connection's thread: reads heads, passes them on, watches its client meanwhile, closes.
 
 use crate::http::head;
-use crate::http::head::{Head, Refusal};
-use crate::listener::client::{Client, Passed, Phase, wait_for};
-use crate::listener::{Door, Hall};
+use crate::http::head::{Rejection, RequestHead};
+use crate::listener::client::{ClientConnection, Phase, ReceivedRequest, wait_for};
+use crate::listener::{Listener, RequestHandler};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -29,27 +29,31 @@ const FIRST_READ: usize = 2048;
 
 /// Why no head was read.
 enum NoHead {
-    /// The client left, was idle for too long, or the door is closing.
+    /// The client left, was idle for too long, or the listener is closing.
     Gone,
-    Refused(Refusal),
+    Refused(Rejection),
     /// The head is good, its body is not.
-    RefusedBody(Refusal, Box<Head>),
+    RefusedBody(Rejection, Box<RequestHead>),
 }
 
 pub(super) struct Connection<'a> {
-    door: &'a Door,
-    hall: &'a dyn Hall,
-    client: Arc<Client>,
+    listener: &'a Listener,
+    handler: &'a dyn RequestHandler,
+    client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
     unread: Vec<u8>,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(door: &'a Door, hall: &'a dyn Hall, client: Arc<Client>) -> Self {
+    pub(super) fn new(
+        listener: &'a Listener,
+        handler: &'a dyn RequestHandler,
+        client: Arc<ClientConnection>,
+    ) -> Self {
         let unread = Vec::new();
         Self {
-            door,
-            hall,
+            listener,
+            handler,
             client,
             unread,
         }
@@ -60,13 +64,13 @@ impl<'a> Connection<'a> {
         loop {
             match self.next_request() {
                 Ok(request) => {
-                    let long = self.hall.is_long(&request.head);
+                    let long = self.handler.is_long(&request.head);
                     if !self.client.pass(request) {
                         break;
                     }
-                    if let Err(refusal) = self.hall.enter(&self.client) {
+                    if let Err(rejection) = self.handler.enter(&self.client) {
                         let head = self.client.take().map(|passed| passed.head);
-                        self.refuse(&refusal, head.as_ref());
+                        self.refuse(&rejection, head.as_ref());
                         break;
                     }
                     if self.watch(long) {
@@ -74,12 +78,12 @@ impl<'a> Connection<'a> {
                     }
                 }
                 Err(NoHead::Gone) => break,
-                Err(NoHead::Refused(refusal)) => {
-                    self.refuse(&refusal, None);
+                Err(NoHead::Refused(rejection)) => {
+                    self.refuse(&rejection, None);
                     break;
                 }
-                Err(NoHead::RefusedBody(refusal, head)) => {
-                    self.refuse(&refusal, Some(&head));
+                Err(NoHead::RefusedBody(rejection, head)) => {
+                    self.refuse(&rejection, Some(&head));
                     break;
                 }
             }
@@ -95,20 +99,20 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn next_request(&mut self) -> Result<Passed, NoHead> {
+    fn next_request(&mut self) -> Result<ReceivedRequest, NoHead> {
         let head = self.next_head()?;
         let since = Instant::now();
         if head.body > 0
-            && let Err(refusal) = self.hall.admit_body(&head)
+            && let Err(rejection) = self.handler.admit_body(&head)
         {
-            return Err(NoHead::RefusedBody(refusal, Box::new(head)));
+            return Err(NoHead::RefusedBody(rejection, Box::new(head)));
         }
         let body = self.body(&head)?;
         if self.unread.is_empty() {
             self.unread = Vec::new(); // a stream may run for hours: hold no buffer for it
         }
-        let id = self.door.next_id();
-        Ok(Passed {
+        let id = self.listener.next_id();
+        Ok(ReceivedRequest {
             head,
             body,
             id,
@@ -116,12 +120,12 @@ impl<'a> Connection<'a> {
         })
     }
 
-    fn next_head(&mut self) -> Result<Head, NoHead> {
+    fn next_head(&mut self) -> Result<RequestHead, NoHead> {
         self.await_first_byte()?;
         if !self.client.begin_reading() {
             return Err(NoHead::Gone);
         }
-        let end = Instant::now() + HEAD_TIME.min(self.door.idle_timeout);
+        let end = Instant::now() + HEAD_TIME.min(self.listener.idle_timeout);
         let mut searched = 0;
         loop {
             let empty = head::leading_empty_lines(&self.unread);
@@ -134,15 +138,15 @@ impl<'a> Connection<'a> {
                 return Ok(head);
             }
             searched = self.unread.len();
-            if let Some(refusal) = head::over_limit(&self.unread) {
-                return Err(NoHead::Refused(refusal));
+            if let Some(rejection) = head::over_limit(&self.unread) {
+                return Err(NoHead::Refused(rejection));
             }
             let left = end.saturating_duration_since(Instant::now());
             match self.read_more(left, head::MAX_HEAD + 1) {
                 Ok(0) if self.unread.is_empty() => return Err(NoHead::Gone),
                 Ok(0) => {
                     let message = "The request head is not whole.";
-                    return Err(NoHead::Refused(Refusal {
+                    return Err(NoHead::Refused(Rejection {
                         status: 400,
                         message,
                     }));
@@ -162,7 +166,7 @@ impl<'a> Connection<'a> {
             let Phase::Idle(since) = self.client.phase() else {
                 return Err(NoHead::Gone);
             };
-            let left = self.door.idle_timeout.saturating_sub(since.elapsed());
+            let left = self.listener.idle_timeout.saturating_sub(since.elapsed());
             match self.read_more(left, head::MAX_HEAD + 1) {
                 Ok(0) | Err(_) => return Err(NoHead::Gone),
                 Ok(_) => {}
@@ -183,8 +187,8 @@ impl<'a> Connection<'a> {
         got
     }
 
-    /// Reads the body that the head announced; the hall has agreed to its size.
-    fn body(&mut self, head: &Head) -> Result<Vec<u8>, NoHead> {
+    /// Reads the body that the head announced; the handler has agreed to its size.
+    fn body(&mut self, head: &RequestHead) -> Result<Vec<u8>, NoHead> {
         let length = usize::try_from(head.body).unwrap_or(usize::MAX);
         if length == 0 {
             return Ok(Vec::new());
@@ -195,7 +199,7 @@ impl<'a> Connection<'a> {
             let sent = self.client.send(&mut go_on, HEAD_TIME);
             sent.map_err(|_| NoHead::Gone)?;
         }
-        let end = Instant::now() + HEAD_TIME.min(self.door.idle_timeout);
+        let end = Instant::now() + HEAD_TIME.min(self.listener.idle_timeout);
         while self.unread.len() < length {
             let left = end.saturating_duration_since(Instant::now());
             match self.read_more(left, length) {
@@ -203,7 +207,7 @@ impl<'a> Connection<'a> {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     let message = "The request's body did not arrive in time.";
-                    return Err(NoHead::Refused(Refusal {
+                    return Err(NoHead::Refused(Rejection {
                         status: 408,
                         message,
                     }));
@@ -233,7 +237,11 @@ impl<'a> Connection<'a> {
                 wait_for(self.client.socket(), PollFlags::RDHUP, Some(Duration::ZERO))
             } else {
                 let either = PollFlags::IN | PollFlags::RDHUP;
-                wait_for(self.client.socket(), either, Some(self.door.idle_timeout))
+                wait_for(
+                    self.client.socket(),
+                    either,
+                    Some(self.listener.idle_timeout),
+                )
             };
             let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
             match seen {
@@ -261,9 +269,9 @@ impl<'a> Connection<'a> {
     /// Answers a request that does not pass, and closes so that the client sees the answer.
     #[cold]
     #[inline(never)] // its buffer has no place on the stack of every connection
-    fn refuse(&mut self, refusal: &Refusal, head: Option<&Head>) {
-        let id = self.door.next_id();
-        self.hall.refuse(&self.client, &id, refusal, head);
+    fn refuse(&mut self, rejection: &Rejection, head: Option<&RequestHead>) {
+        let id = self.listener.next_id();
+        self.handler.refuse(&self.client, &id, rejection, head);
         self.client.shut(Shutdown::Write);
         self.discard();
     }

@@ -1,7 +1,7 @@
 //! A public listening socket: accepting under a bound, waiting out trouble, closing.
 
-use crate::listener::Hall;
-use crate::listener::client::{Client, Clients, Phase};
+use crate::listener::RequestHandler;
+use crate::listener::client::{ClientConnection, ConnectionTable, Phase};
 use crate::listener::connection::Connection;
 use crate::runtime::threads;
 use log::{debug, warn};
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The same trouble is logged once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What a door needs to know.
+/// What a listener needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// For the log: who is meant to come in.
@@ -29,16 +29,16 @@ pub struct Settings {
     pub connections: usize,
     /// A connection without a request ends after this.
     pub idle_timeout: Duration,
-    /// Begins the ids of this door's requests.
+    /// Begins the ids of this listener's requests.
     pub id_prefix: String,
 }
 
 /// A public listening socket and the clients that came in by it.
-pub struct Door {
+pub struct Listener {
     pub(super) idle_timeout: Duration,
     settings: Settings,
     listener: TcpListener,
-    clients: Arc<Clients>,
+    clients: Arc<ConnectionTable>,
     /// Threads of connections, which outlive their entry in the table by a moment.
     threads: AtomicUsize,
     closing: AtomicBool,
@@ -46,8 +46,8 @@ pub struct Door {
     complained: Mutex<Option<Instant>>,
 }
 
-impl Door {
-    /// A door on a listening socket; it opens with [`Door::run`].
+impl Listener {
+    /// A door on a listening socket; it opens with [`Listener::run`].
     pub fn new(listener: TcpListener, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             idle_timeout: settings.idle_timeout,
@@ -62,7 +62,7 @@ impl Door {
     }
 
     /// The clients that are in.
-    pub fn clients(&self) -> &Arc<Clients> {
+    pub fn clients(&self) -> &Arc<ConnectionTable> {
         &self.clients
     }
 
@@ -74,7 +74,7 @@ impl Door {
         self.listener.local_addr()
     }
 
-    /// Whether [`Door::close`] was called.
+    /// Whether [`Listener::close`] was called.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -82,7 +82,7 @@ impl Door {
     /// Whether new connections have to wait until a request ends: at the bound, and all are busy.
     pub fn is_full(&self) -> bool {
         let clients = self.clients.all();
-        let busy = |client: &Arc<Client>| client.phase() == super::client::Phase::Busy;
+        let busy = |client: &Arc<ClientConnection>| client.phase() == super::client::Phase::Busy;
         clients.len() >= self.settings.connections && clients.iter().all(busy)
     }
 
@@ -96,13 +96,13 @@ impl Door {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Accepts until [`Door::close`]; each connection gets a thread of its own.
-    pub fn run(self: &Arc<Self>, hall: &Arc<dyn Hall>) {
+    /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
+    pub fn run(self: &Arc<Self>, handler: &Arc<dyn RequestHandler>) {
         while !self.is_closing() {
             self.wait_for_room();
             match self.listener.accept() {
                 Ok(_) if self.is_closing() => break,
-                Ok((socket, peer)) => self.let_in(socket, peer, hall),
+                Ok((socket, peer)) => self.let_in(socket, peer, handler),
                 Err(error) if self.is_closing() => {
                     debug!("closed the door for {}: {error}", self.settings.name);
                 }
@@ -193,7 +193,7 @@ impl Door {
         let threads = self.threads.load(Ordering::Acquire);
         let clients = self.clients.all();
         let fewer = clients.len() < threads;
-        let over = |client: &Arc<Client>| matches!(client.phase(), Phase::Over { .. });
+        let over = |client: &Arc<ClientConnection>| matches!(client.phase(), Phase::Over { .. });
         if fewer || clients.iter().any(over) {
             return Maker::OnItsWay;
         }
@@ -206,7 +206,12 @@ impl Door {
         }
     }
 
-    fn let_in(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, hall: &Arc<dyn Hall>) {
+    fn let_in(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        handler: &Arc<dyn RequestHandler>,
+    ) {
         // Without it Nagle and delayed ACK take a keep-alive client from a thousand segments a
         // second to a hundred. Fails only for a socket that is gone.
         let _ = socket.set_nodelay(true);
@@ -214,15 +219,18 @@ impl Door {
         let client = self.clients.add(socket, peer);
         self.threads.fetch_add(1, Ordering::AcqRel);
         let id = client.id;
-        let door = self.clone();
-        let hall = hall.clone();
+        let listener = self.clone();
+        let handler = handler.clone();
         let spawned = threads::spawn("connection", STACK, move || {
-            let place = Place { door: &door, id };
-            Connection::new(&door, &*hall, client).run();
-            drop(place);
+            let guard = ConnectionGuard {
+                listener: &listener,
+                id,
+            };
+            Connection::new(&listener, &*handler, client).run();
+            drop(guard);
         });
         if let Err(error) = spawned {
-            drop(Place { door: self, id });
+            drop(ConnectionGuard { listener: self, id });
             self.complain(&format!("cannot make a thread for a connection: {error}"));
             thread::sleep(PAUSE);
         }
@@ -244,19 +252,19 @@ impl Door {
 /// Who makes room for another connection.
 enum Maker {
     OnItsWay,
-    Idle(Arc<Client>),
+    Idle(Arc<ClientConnection>),
     Nobody,
 }
 
 /// A connection's place among the clients, given up however its thread ends.
-struct Place<'a> {
-    door: &'a Door,
+struct ConnectionGuard<'a> {
+    listener: &'a Listener,
     id: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
-        self.door.clients.remove(self.id);
-        self.door.threads.fetch_sub(1, Ordering::AcqRel);
+        self.listener.clients.remove(self.id);
+        self.listener.threads.fetch_sub(1, Ordering::AcqRel);
     }
 }

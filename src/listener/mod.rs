@@ -1,41 +1,47 @@
-//! The door: everything that faces strangers' sockets.
+//! The listener: everything that faces strangers' sockets.
 //!
 //! tiny_http cannot face a network: bursts, HTTP/2, huge lengths, unread bodies and slow heads hang or
-//! abort it. So the door owns the public sockets. One thread a connection reads one head at a time
+//! abort it. So the listener owns the public sockets. One thread a connection reads one head at a time
 //! under limits, refuses what is doubtful with the right status, keeps the socket for the worker that
 //! answers, watches the client meanwhile, and closes or resets at the end. It knows nothing of
-//! streams, origins or tiny_http: what it lets in goes to a [`Hall`].
+//! streams, origins or tiny_http: what it lets in goes to a [`RequestHandler`].
 
 mod client;
 mod connection;
 #[expect(clippy::module_inception, reason = "the room's main noun")]
 mod listener;
 
-pub use client::{Client, Clients, Ending, Passed};
-pub use listener::{Door, Settings};
+pub use client::{ClientConnection, ConnectionTable, Ending, ReceivedRequest};
+pub use listener::{Listener, Settings};
 
-use crate::http::head::{Head, Refusal};
+use crate::http::head::{Rejection, RequestHead};
 use std::sync::Arc;
 
-/// What is behind a door: it takes requests that have passed, and words refusals.
-pub trait Hall: Send + Sync {
+/// What is behind a listener: it takes requests that have passed, and words rejection.
+pub trait RequestHandler: Send + Sync {
     /// Whether the body that this head announces will be read, all of it.
     ///
     /// # Errors
-    /// The refusal to send when not: 405, 413.
-    fn admit_body(&self, head: &Head) -> Result<(), Refusal>;
+    /// The rejection to send when not: 405, 413.
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection>;
 
     /// Whether the answer to this request may take for ever, so that its client must be watched
     /// closely.
-    fn is_long(&self, head: &Head) -> bool;
+    fn is_long(&self, head: &RequestHead) -> bool;
 
     /// A client with a request waits to be served. Returns at once.
     ///
     /// # Errors
-    /// The refusal to send when nobody can serve it.
-    fn enter(&self, client: &Arc<Client>) -> Result<(), Refusal>;
+    /// The rejection to send when nobody can serve it.
+    fn enter(&self, client: &Arc<ClientConnection>) -> Result<(), Rejection>;
 
-    /// Answers, and logs, a request that the door refuses. `id` is for the answer and the log, `head`
+    /// Answers, and logs, a request that the listener refuses. `id` is for the answer and the log, `head`
     /// is there where one could be read.
-    fn refuse(&self, client: &Client, id: &str, refusal: &Refusal, head: Option<&Head>);
+    fn refuse(
+        &self,
+        client: &ClientConnection,
+        id: &str,
+        rejection: &Rejection,
+        head: Option<&RequestHead>,
+    );
 }

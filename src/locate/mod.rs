@@ -7,9 +7,9 @@ mod published;
 
 use crate::balancer::origin::OriginState;
 use crate::balancer::{Balancer, Candidate};
-use crate::locate::poller::{HIT_TIME, Inquiry, ROUND_GAP, Rounds, Verdict};
-use crate::locate::probe::{SHORT_PATIENCE, Tries, Try};
-use crate::runtime::cancel::Lifeline;
+use crate::locate::poller::{ApiPoller, HIT_TIME, PublishQuery, PublishStatus, ROUND_GAP};
+use crate::locate::probe::{Probe, ProbeLimiter, SHORT_TIMEOUT};
+use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
 use log::debug;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum Wanted {
 
 /// What to do next for a request.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub enum NextAttempt {
     /// Ask this origin; it has so long to answer, else the setting's time.
     Ask(Candidate, Option<Duration>),
     /// Nobody has it, and waiting did not help.
@@ -41,20 +41,20 @@ pub enum Step {
 }
 
 /// Finds origins; one for the process.
-pub struct Finder {
+pub struct OriginLocator {
     balancer: Arc<dyn Balancer>,
-    rounds: Rounds,
-    tries: Tries,
+    poller: ApiPoller,
+    probes: ProbeLimiter,
     wait: Duration,
 }
 
-impl Finder {
+impl OriginLocator {
     /// `wait` is how long a player is held for a publisher.
-    pub fn new(balancer: Arc<dyn Balancer>, rounds: Rounds, wait: Duration) -> Self {
+    pub fn new(balancer: Arc<dyn Balancer>, poller: ApiPoller, wait: Duration) -> Self {
         Self {
             balancer,
-            rounds,
-            tries: Tries::default(),
+            poller,
+            probes: ProbeLimiter::default(),
             wait,
         }
     }
@@ -75,20 +75,20 @@ impl Finder {
         &'a self,
         stream: Option<&'a StreamUrl>,
         wanted: Wanted,
-        lifeline: &'a Lifeline,
-    ) -> Search<'a> {
-        Search {
-            finder: self,
+        cancel: &'a CancelToken,
+    ) -> OriginLookup<'a> {
+        OriginLookup {
+            locator: self,
             stream,
             wanted,
-            lifeline,
+            cancel,
             began: Instant::now(),
             asked: Vec::new(),
-            verdict: Verdict::default(),
+            status: PublishStatus::default(),
             pin: None,
             pin_looked: false,
             apis_looked: false,
-            why: Why::Try,
+            why: Why::Probe,
             way: "pinned",
             short: None,
         }
@@ -103,7 +103,7 @@ enum Why {
     /// Its API lists the stream.
     Listed,
     /// Nothing speaks for it.
-    Try,
+    Probe,
 }
 
 /// What was known of an origin when it was asked, and with it how long it had.
@@ -129,16 +129,16 @@ struct Asked {
     silent: bool,
 }
 
-/// One request's search. [`Search::step`] says whom to ask; what came of it goes to one of
-/// [`Search::served`], [`Search::not_there`], [`Search::unreachable`] and [`Search::too_slow`].
-pub struct Search<'a> {
-    finder: &'a Finder,
+/// One request's search. [`OriginLookup::step`] says whom to ask; what came of it goes to one of
+/// [`OriginLookup::served`], [`OriginLookup::not_there`], [`OriginLookup::unreachable`] and [`OriginLookup::too_slow`].
+pub struct OriginLookup<'a> {
+    locator: &'a OriginLocator,
     stream: Option<&'a StreamUrl>,
     wanted: Wanted,
-    lifeline: &'a Lifeline,
+    cancel: &'a CancelToken,
     began: Instant,
     asked: Vec<Asked>,
-    verdict: Verdict,
+    status: PublishStatus,
     /// Where the stream was pinned at first.
     pin: Option<Candidate>,
     pin_looked: bool,
@@ -149,10 +149,10 @@ pub struct Search<'a> {
     /// How it was found, in a word for the metrics.
     way: &'static str,
     /// The short try that is under way.
-    short: Option<Try<'a>>,
+    short: Option<Probe<'a>>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> OriginLookup<'a> {
     /// The player came at that moment: it is held, and the APIs are believed, from then on.
     pub fn since(mut self, arrived: Instant) -> Self {
         self.began = arrived;
@@ -160,11 +160,11 @@ impl<'a> Search<'a> {
     }
 
     /// Whom to ask next. May wait for the APIs, and for a publisher.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> NextAttempt {
         self.short = None;
-        let candidates = self.finder.balancer.candidates();
+        let candidates = self.locator.balancer.candidates();
         if candidates.is_empty() {
-            return Step::NoOrigin;
+            return NextAttempt::NoOrigin;
         }
         if let Some(step) = self.by_pin(&candidates) {
             return step;
@@ -173,8 +173,8 @@ impl<'a> Search<'a> {
         if let Some(step) = self.by_api(&candidates) {
             return step;
         }
-        if self.lifeline.is_cut() {
-            return Step::Left;
+        if self.cancel.is_cancelled() {
+            return NextAttempt::Left;
         }
         self.way = "tried";
         if let Some(step) = self.by_trying(&candidates) {
@@ -185,24 +185,24 @@ impl<'a> Search<'a> {
     }
 
     /// What this step is, and how it came about, in a word for the metrics.
-    pub fn outcome(&self, step: &Step) -> &'static str {
+    pub fn outcome(&self, step: &NextAttempt) -> &'static str {
         match step {
-            Step::Ask(..) => self.way,
-            Step::NotFound => "not_found",
-            Step::Exhausted => "exhausted",
-            Step::NoOrigin => "no_origin",
-            Step::Left => "left",
+            NextAttempt::Ask(..) => self.way,
+            NextAttempt::NotFound => "not_found",
+            NextAttempt::Exhausted => "exhausted",
+            NextAttempt::NoOrigin => "no_origin",
+            NextAttempt::Left => "left",
         }
     }
 
     /// 1. The pin, unless the APIs know better.
-    fn by_pin(&mut self, candidates: &[Candidate]) -> Option<Step> {
+    fn by_pin(&mut self, candidates: &[Candidate]) -> Option<NextAttempt> {
         let stream = self.stream?;
         if self.pin_looked {
             return None;
         }
         self.pin_looked = true;
-        self.pin = self.finder.balancer.pinned(stream);
+        self.pin = self.locator.balancer.pinned(stream);
         let pinned = &self.pin.as_ref()?.id;
         // A stale one is no candidate while another is alive.
         let pin = candidates.iter().find(|it| it.id == *pinned)?;
@@ -216,17 +216,17 @@ impl<'a> Search<'a> {
         if pin.origin.api_address().is_none() && !draining {
             return Some(self.ask(pin, Why::Pin, Ground::Firm)); // no API can say that it has moved
         }
-        self.verdict = self.look(stream, candidates, HIT_TIME, Some(pin));
-        let hits = |it: &Candidate| self.verdict.hits.contains(&it.id);
+        self.status = self.look(stream, candidates, HIT_TIME, Some(pin));
+        let hits = |it: &Candidate| self.status.hits.contains(&it.id);
         if draining {
             let elsewhere = |it: &Candidate| it.state == OriginState::Alive && hits(it);
             let only_here = hits(pin) && !candidates.iter().any(elsewhere);
             return only_here.then(|| self.ask(pin, Why::Pin, Ground::Firm));
         }
-        if hits(pin) || !self.verdict.misses.contains(&pin.id) {
+        if hits(pin) || !self.status.misses.contains(&pin.id) {
             return Some(self.ask(pin, Why::Pin, Ground::Firm));
         }
-        if self.verdict.hits.is_empty() {
+        if self.status.hits.is_empty() {
             return self.ask_shortly(pin, Ground::Missed);
         }
         debug!("{stream} is not published on {} any more", pin.id);
@@ -234,7 +234,7 @@ impl<'a> Search<'a> {
     }
 
     /// 2. Those whose API lists the stream.
-    fn by_api(&mut self, candidates: &[Candidate]) -> Option<Step> {
+    fn by_api(&mut self, candidates: &[Candidate]) -> Option<NextAttempt> {
         let stream = self.stream?;
         if let Some(step) = self.ask_listed(candidates) {
             return Some(step);
@@ -246,20 +246,20 @@ impl<'a> Search<'a> {
             self.began.elapsed()
         };
         self.apis_looked = true;
-        self.verdict = self.look(stream, candidates, age, None);
-        if self.lifeline.is_cut() {
-            return Some(Step::Left);
+        self.status = self.look(stream, candidates, age, None);
+        if self.cancel.is_cancelled() {
+            return Some(NextAttempt::Left);
         }
         self.ask_listed(candidates)
     }
 
     /// 3. Those of whom the APIs tell nothing, then those whose API misses, which get one short try.
-    fn by_trying(&mut self, candidates: &[Candidate]) -> Option<Step> {
-        let misses = |it: &Candidate| self.verdict.misses.contains(&it.id);
+    fn by_trying(&mut self, candidates: &[Candidate]) -> Option<NextAttempt> {
+        let misses = |it: &Candidate| self.status.misses.contains(&it.id);
         let silent = |it: &Candidate| {
-            let tries = &self.finder.tries;
+            let probes = &self.locator.probes;
             self.stream
-                .is_some_and(|stream| tries.was_silent(stream, &it.id))
+                .is_some_and(|stream| probes.was_silent(stream, &it.id))
         };
         let mut order: Vec<(_, &Candidate)> = candidates
             .iter()
@@ -270,14 +270,14 @@ impl<'a> Search<'a> {
         // Where the pin is for later, draining or suspect, others must not keep the player from it.
         let pin = self.pin.as_ref().map(|pin| pin.id.clone());
         let has_pin = order.iter().any(|(_, it)| Some(&it.id) == pin.as_ref());
-        let held = self.began.elapsed() > self.finder.wait.max(SHORT_PATIENCE);
+        let held = self.began.elapsed() > self.locator.wait.max(SHORT_TIMEOUT);
         for ((later, missed, _), candidate) in order {
             let has_api = self.stream.is_some() && candidate.origin.api_address().is_some();
             let ground = match (missed, has_api || (has_pin && !later)) {
                 (true, _) if held => continue,
                 (true, _) => Ground::Missed,
                 (false, true) => Ground::Unsure,
-                (false, false) => return Some(self.ask(candidate, Why::Try, Ground::Firm)),
+                (false, false) => return Some(self.ask(candidate, Why::Probe, Ground::Firm)),
             };
             if let Some(step) = self.ask_shortly(candidate, ground) {
                 return Some(step);
@@ -288,52 +288,52 @@ impl<'a> Search<'a> {
             let own = |asked: &&Asked| asked.id == it.id;
             let mut asked = self.asked.iter().filter(own).peekable();
             let unsure = |asked: &Asked| asked.ground == Ground::Unsure && asked.silent;
-            asked.peek().is_some() && asked.all(unsure) && !self.verdict.misses.contains(&it.id)
+            asked.peek().is_some() && asked.all(unsure) && !self.status.misses.contains(&it.id)
         };
         let candidate = candidates.iter().find(again)?;
-        Some(self.ask(candidate, Why::Try, Ground::Firm))
+        Some(self.ask(candidate, Why::Probe, Ground::Firm))
     }
 
     /// 4. The APIs miss: the player is held, and whoever begins to publish is asked.
-    fn by_waiting(&mut self) -> Step {
+    fn by_waiting(&mut self) -> NextAttempt {
         let Some(stream) = self.stream.filter(|_| self.wanted == Wanted::Stream) else {
-            return Step::Exhausted;
+            return NextAttempt::Exhausted;
         };
-        if self.verdict.misses.is_empty() {
-            return Step::Exhausted; // no API says that nobody publishes it
+        if self.status.misses.is_empty() {
+            return NextAttempt::Exhausted; // no API says that nobody publishes it
         }
-        let end = self.began + self.finder.wait;
-        while self.verdict.hits.is_empty() {
+        let end = self.began + self.locator.wait;
+        while self.status.hits.is_empty() {
             let now = Instant::now();
-            let candidates = self.finder.balancer.candidates();
+            let candidates = self.locator.balancer.candidates();
             let has_api = |it: &Candidate| it.origin.api_address().is_some();
             if now >= end || !candidates.iter().any(has_api) {
-                return Step::NotFound;
+                return NextAttempt::NotFound;
             }
-            let inquiry = Inquiry {
+            let query = PublishQuery {
                 stream,
                 candidates: &candidates,
                 since: now,
                 pin: None,
                 until: Some(end),
             };
-            self.verdict = self.finder.rounds.ask(&inquiry, self.lifeline);
-            if self.lifeline.is_cut() {
-                return Step::Left;
+            self.status = self.locator.poller.ask(&query, self.cancel);
+            if self.cancel.is_cancelled() {
+                return NextAttempt::Left;
             }
             if let Some(step) = self.ask_listed(&candidates) {
                 return step;
             }
             // Another player's try may have found what no API tells of.
-            let pin = self.finder.balancer.pinned(stream);
+            let pin = self.locator.balancer.pinned(stream);
             let news = |it: &&Candidate| {
                 pin.as_ref().is_some_and(|pin| pin.id == it.id) && !self.was_asked(it)
             };
             if let Some(found) = candidates.iter().find(news) {
-                return self.ask(found, Why::Try, Ground::Missed);
+                return self.ask(found, Why::Probe, Ground::Missed);
             }
         }
-        Step::Exhausted // it is listed there, and yet was not to be had there
+        NextAttempt::Exhausted // it is listed there, and yet was not to be had there
     }
 
     /// What the APIs say; a miss must not be older than `age`.
@@ -343,45 +343,45 @@ impl<'a> Search<'a> {
         candidates: &[Candidate],
         age: Duration,
         pin: Option<&Candidate>,
-    ) -> Verdict {
+    ) -> PublishStatus {
         let now = Instant::now();
-        let inquiry = Inquiry {
+        let query = PublishQuery {
             stream,
             candidates,
             since: now.checked_sub(age).unwrap_or(now),
             pin,
             until: None,
         };
-        self.finder.rounds.ask(&inquiry, self.lifeline)
+        self.locator.poller.ask(&query, self.cancel)
     }
 
     /// The first that is listed, unless it was asked when it was, or cannot be reached: an origin that
     /// was tried while it did not publish is worth asking again.
-    fn ask_listed(&mut self, candidates: &[Candidate]) -> Option<Step> {
+    fn ask_listed(&mut self, candidates: &[Candidate]) -> Option<NextAttempt> {
         // Within a short try's time a failed connect may be the fault of a busy machine.
         let is_over =
             |asked: &Asked| asked.listed || (asked.unreachable && asked.ground == Ground::Firm);
         let done = |id| self.asked.iter().any(|it| it.id == id && is_over(it));
-        let worth = |it: &&Candidate| self.verdict.hits.contains(&it.id) && !done(it.id.clone());
+        let worth = |it: &&Candidate| self.status.hits.contains(&it.id) && !done(it.id.clone());
         let candidate = candidates.iter().find(worth)?;
         Some(self.ask(candidate, Why::Listed, Ground::Firm))
     }
 
     /// A short try, unless one has just been in vain.
-    fn ask_shortly(&mut self, candidate: &Candidate, ground: Ground) -> Option<Step> {
-        let tries = &self.finder.tries;
+    fn ask_shortly(&mut self, candidate: &Candidate, ground: Ground) -> Option<NextAttempt> {
+        let probes = &self.locator.probes;
         if let Some(stream) = self.stream {
-            let Some(short) = tries.begin(stream, &candidate.id, self.lifeline) else {
+            let Some(short) = probes.begin(stream, &candidate.id, self.cancel) else {
                 self.note(candidate, ground, true);
                 return None;
             };
             self.short = Some(short);
         }
-        Some(self.ask(candidate, Why::Try, ground))
+        Some(self.ask(candidate, Why::Probe, ground))
     }
 
-    fn ask(&mut self, candidate: &Candidate, why: Why, ground: Ground) -> Step {
-        let patience = (ground != Ground::Firm).then_some(SHORT_PATIENCE);
+    fn ask(&mut self, candidate: &Candidate, why: Why, ground: Ground) -> NextAttempt {
+        let timeout = (ground != Ground::Firm).then_some(SHORT_TIMEOUT);
         debug!(
             "picked {} at {} for {}{}",
             candidate.id,
@@ -390,7 +390,7 @@ impl<'a> Search<'a> {
                 .http_address()
                 .map_or(String::new(), |address| address.to_string()),
             self.stream.map_or("a segment", StreamUrl::as_str),
-            if patience.is_some() {
+            if timeout.is_some() {
                 ", for a short try"
             } else {
                 ""
@@ -398,14 +398,14 @@ impl<'a> Search<'a> {
         );
         self.why = why;
         self.note(candidate, ground, false);
-        Step::Ask(candidate.clone(), patience)
+        NextAttempt::Ask(candidate.clone(), timeout)
     }
 
     fn note(&mut self, candidate: &Candidate, ground: Ground, silent: bool) {
         self.asked.push(Asked {
             id: candidate.id.clone(),
             ground,
-            listed: self.verdict.hits.contains(&candidate.id),
+            listed: self.status.hits.contains(&candidate.id),
             unreachable: false,
             silent,
         });
@@ -418,7 +418,7 @@ impl<'a> Search<'a> {
     /// Whether the last one was only tried, so that its 5xx is no reason to stop: neither the pin nor
     /// an API spoke for it.
     pub fn is_try(&self) -> bool {
-        self.why == Why::Try
+        self.why == Why::Probe
     }
 
     /// The origin answered 200: the stream is pinned to it. `own` when that was for the stream's own
@@ -428,9 +428,9 @@ impl<'a> Search<'a> {
         let (Some(stream), Wanted::Stream) = (self.stream, self.wanted) else {
             return;
         };
-        self.finder.tries.served(stream, &by.id);
-        if own || self.why != Why::Try || self.pin.is_none() {
-            self.finder.balancer.pin(stream, &by.id);
+        self.locator.probes.served(stream, &by.id);
+        if own || self.why != Why::Probe || self.pin.is_none() {
+            self.locator.balancer.pin(stream, &by.id);
         }
     }
 
@@ -441,20 +441,20 @@ impl<'a> Search<'a> {
         let Some(stream) = self.stream else {
             return true;
         };
-        if self.verdict.hits.contains(&at.id) {
+        if self.status.hits.contains(&at.id) {
             return false; // it is published there: the 404 is about this request
         }
         if self.wanted == Wanted::Segment || !own {
             return self.is_try(); // an expired segment or a strange URL moves nobody
         }
-        self.finder.balancer.unpin(stream, &at.id);
+        self.locator.balancer.unpin(stream, &at.id);
         true
     }
 
     /// The origin could not be connected.
     pub fn unreachable(&mut self, at: &Candidate) {
         self.short = None;
-        self.finder.balancer.suspect(&at.id);
+        self.locator.balancer.suspect(&at.id);
         if let Some(asked) = self.asked.last_mut() {
             asked.unreachable = true;
         }
@@ -462,15 +462,15 @@ impl<'a> Search<'a> {
 
     /// The origin sent no head in time. Gives whether it was only a short try, and others are to be
     /// asked.
-    pub fn too_slow(&mut self, at: &Candidate, patience: Option<Duration>) -> bool {
+    pub fn too_slow(&mut self, at: &Candidate, timeout: Option<Duration>) -> bool {
         if let (Some(stream), Wanted::Stream) = (self.stream, self.wanted) {
-            self.finder.balancer.unpin(stream, &at.id);
-            self.finder.tries.silent(stream, &at.id);
+            self.locator.balancer.unpin(stream, &at.id);
+            self.locator.probes.silent(stream, &at.id);
         }
         self.short = None;
         if let Some(asked) = self.asked.last_mut() {
             asked.silent = true;
         }
-        patience.is_some()
+        timeout.is_some()
     }
 }

@@ -4,8 +4,8 @@
 use crate::balancer::Candidate;
 use crate::balancer::origin::OriginState;
 use crate::locate::published;
-use crate::locate::published::Publishing;
-use crate::runtime::cancel::Lifeline;
+use crate::locate::published::PublishedStreams;
+use crate::runtime::cancel::CancelToken;
 use crate::runtime::pool::Pool;
 use crate::stream::url::{ApiMatch, StreamUrl};
 use crate::upstream::OriginClient;
@@ -23,13 +23,13 @@ pub const HIT_TIME: Duration = Duration::from_secs(2);
 /// While a player waits it looks this often whether it has left.
 const LOOK: Duration = Duration::from_millis(100);
 /// APIs that are asked at the same time at most.
-const MOST_LOOKUPS: usize = 256;
+const MAX_LOOKUPS: usize = 256;
 /// Stack of a look-up's thread, in bytes.
 const STACK: usize = 256 * 1024;
 
 /// What the APIs say of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verdict {
+pub struct PublishStatus {
     /// Origins that publish it, those with the exact vhost where there are any.
     pub hits: Vec<Arc<str>>,
     /// Whether the hits are those with the exact vhost.
@@ -40,7 +40,7 @@ pub struct Verdict {
 
 /// What is asked of the APIs.
 #[derive(Debug, Clone, Copy)]
-pub struct Inquiry<'a> {
+pub struct PublishQuery<'a> {
     pub stream: &'a StreamUrl,
     /// Whose APIs are asked.
     pub candidates: &'a [Candidate],
@@ -52,38 +52,38 @@ pub struct Inquiry<'a> {
     pub until: Option<Instant>,
 }
 
-impl Inquiry<'_> {
+impl PublishQuery<'_> {
     /// Whether the answers at hand settle it, though others are still on their way.
-    fn is_settled_by(&self, verdict: &Verdict) -> bool {
+    fn is_settled_by(&self, status: &PublishStatus) -> bool {
         if let Some(pin) = self.pin {
-            if pin.state == OriginState::Alive && verdict.hits.contains(&pin.id) {
+            if pin.state == OriginState::Alive && status.hits.contains(&pin.id) {
                 return true;
             }
-            if !verdict.misses.contains(&pin.id) {
+            if !status.misses.contains(&pin.id) {
                 return false;
             }
         }
         // A draining or suspect origin is for when no other has it, and the default vhost's stream for
         // when no origin has the exact one.
-        let good = |it: &Candidate| it.state == OriginState::Alive && verdict.hits.contains(&it.id);
-        verdict.exact && self.candidates.iter().any(good)
+        let good = |it: &Candidate| it.state == OriginState::Alive && status.hits.contains(&it.id);
+        status.exact && self.candidates.iter().any(good)
     }
 }
 
 /// The shared answers of the APIs.
-pub struct Rounds {
-    lookups: Arc<Pool<Lookup>>,
-    shared: Arc<Shared>,
+pub struct ApiPoller {
+    lookups: Arc<Pool<ApiLookup>>,
+    shared: Arc<SharedAnswers>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedAnswers {
+    state: Mutex<PollerState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PollerState {
     number: u64,
     /// The newest round.
     newest: Option<Round>,
@@ -111,7 +111,7 @@ struct Answer {
     /// When its round began.
     began: Instant,
     /// `None` when the API was slow, down or talked rubbish: that rules nothing out.
-    publishing: Option<Publishing>,
+    publishing: Option<PublishedStreams>,
     /// It took all the time that it had.
     late: bool,
 }
@@ -127,7 +127,7 @@ impl Answer {
     }
 }
 
-struct Lookup {
+struct ApiLookup {
     candidate: Candidate,
     round: u64,
     began: Instant,
@@ -145,8 +145,8 @@ fn since(then: Instant, now: Instant) -> Duration {
     now.saturating_duration_since(then)
 }
 
-impl State {
-    fn verdict(&self, stream: &StreamUrl, now: Instant) -> Verdict {
+impl PollerState {
+    fn status(&self, stream: &StreamUrl, now: Instant) -> PublishStatus {
         let mut exact = Vec::new();
         let mut default = Vec::new();
         let mut misses = Vec::new();
@@ -162,14 +162,14 @@ impl State {
             }
         }
         if exact.is_empty() {
-            return Verdict {
+            return PublishStatus {
                 hits: default,
                 exact: false,
                 misses,
             };
         }
         misses.extend(default);
-        Verdict {
+        PublishStatus {
             hits: exact,
             exact: true,
             misses,
@@ -182,27 +182,27 @@ impl State {
 
     /// Whether none of those who could be asked has an API: nothing is to be learnt by waiting for the
     /// next round. Who is held for a publisher waits for it all the same, for it may come.
-    fn knows_no_api(&self, inquiry: &Inquiry<'_>, now: Instant) -> bool {
+    fn knows_no_api(&self, query: &PublishQuery<'_>, now: Instant) -> bool {
         let no_api = |it: &Candidate| {
             let answer = self.fresh_answer(it, now);
             it.origin.api_address().is_none() || answer.is_some_and(Answer::is_no_api)
         };
-        inquiry.until.is_none() && inquiry.candidates.iter().all(no_api)
+        query.until.is_none() && query.candidates.iter().all(no_api)
     }
 
-    fn lack(&self, inquiry: &Inquiry<'_>, now: Instant) -> Lack {
+    fn lack(&self, query: &PublishQuery<'_>, now: Instant) -> Lack {
         let Some(newest) = &self.newest else {
             return Lack::Round;
         };
         // An origin that has come, or come again, since a round began was not asked in it.
-        let knows_pin = inquiry
+        let knows_pin = query
             .pin
             .is_none_or(|pin| self.fresh_answer(pin, now).is_some());
-        if self.before.is_some_and(|began| began >= inquiry.since) && knows_pin {
+        if self.before.is_some_and(|began| began >= query.since) && knows_pin {
             return Lack::Nothing;
         }
-        let asked_pin = inquiry.pin.is_none_or(|pin| newest.asked.contains(&pin.id));
-        let covers = newest.began >= inquiry.since && (knows_pin || asked_pin);
+        let asked_pin = query.pin.is_none_or(|pin| newest.asked.contains(&pin.id));
+        let covers = newest.began >= query.since && (knows_pin || asked_pin);
         if covers && newest.is_over(now) {
             return Lack::Nothing;
         }
@@ -217,44 +217,49 @@ impl State {
     }
 }
 
-impl Rounds {
+impl ApiPoller {
     /// No answers yet; they are asked for by that client.
     pub fn new(client: Arc<OriginClient>) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedAnswers::default());
         let (asker, answers) = (client, shared.clone());
-        let lookups = Pool::new("API look-up", MOST_LOOKUPS, STACK, move |lookup: Lookup| {
-            let publishing = published::ask(&asker, &lookup.candidate, API_TIME);
-            answers.take(&lookup, publishing);
-        });
+        let lookups = Pool::new(
+            "API look-up",
+            MAX_LOOKUPS,
+            STACK,
+            move |lookup: ApiLookup| {
+                let publishing = published::ask(&asker, &lookup.candidate, API_TIME);
+                answers.take(&lookup, publishing);
+            },
+        );
         Self { lookups, shared }
     }
 
     /// What the APIs say, waiting for a round where the answers at hand are too old. Waits 1.5 s at
     /// most, and no longer than the player stays.
-    pub fn ask(&self, inquiry: &Inquiry<'_>, lifeline: &Lifeline) -> Verdict {
+    pub fn ask(&self, query: &PublishQuery<'_>, cancel: &CancelToken) -> PublishStatus {
         let has_api = |it: &Candidate| it.origin.api_address().is_some();
-        if !inquiry.candidates.iter().any(has_api) {
-            return Verdict::default();
+        if !query.candidates.iter().any(has_api) {
+            return PublishStatus::default();
         }
         let mut state = self.shared.lock();
         loop {
             let now = Instant::now();
-            let verdict = state.verdict(inquiry.stream, now);
-            let lack = state.lack(inquiry, now);
+            let status = state.status(query.stream, now);
+            let lack = state.lack(query, now);
             if matches!(lack, Lack::Nothing)
-                || state.knows_no_api(inquiry, now)
-                || inquiry.is_settled_by(&verdict)
-                || inquiry.until.is_some_and(|until| now >= until)
-                || lifeline.is_cut()
+                || state.knows_no_api(query, now)
+                || query.is_settled_by(&status)
+                || query.until.is_some_and(|until| now >= until)
+                || cancel.is_cancelled()
             {
-                self.refresh(state, inquiry.candidates);
-                return verdict;
+                self.refresh(state, query.candidates);
+                return status;
             }
             let Lack::Time(wait) = lack else {
-                state = self.begin(state, inquiry.candidates);
+                state = self.begin(state, query.candidates);
                 continue;
             };
-            let left = inquiry.until.map_or(LOOK, |until| since(now, until));
+            let left = query.until.map_or(LOOK, |until| since(now, until));
             let wait = wait.min(left).clamp(Duration::from_millis(1), LOOK);
             let changed = &self.shared.changed;
             state = changed
@@ -266,7 +271,7 @@ impl Rounds {
 
     /// Begins a round in the background when the last one is a second old, so that nobody has to
     /// wait while there are requests.
-    fn refresh(&self, state: MutexGuard<'_, State>, candidates: &[Candidate]) {
+    fn refresh(&self, state: MutexGuard<'_, PollerState>, candidates: &[Candidate]) {
         let newest = state.newest.as_ref();
         if newest.is_none_or(|newest| newest.began.elapsed() >= ROUND_GAP) {
             drop(self.begin(state, candidates));
@@ -275,9 +280,9 @@ impl Rounds {
 
     fn begin<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, PollerState>,
         candidates: &[Candidate],
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, PollerState> {
         let asked: Vec<Candidate> = candidates
             .iter()
             .filter(|it| it.origin.api_address().is_some())
@@ -303,7 +308,7 @@ impl Rounds {
         drop(state);
         debug!("round {round}: asking {} APIs", asked.len());
         for candidate in asked {
-            let lookup = Lookup {
+            let lookup = ApiLookup {
                 candidate,
                 round,
                 began,
@@ -316,12 +321,12 @@ impl Rounds {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedAnswers {
+    fn lock(&self) -> MutexGuard<'_, PollerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, lookup: &Lookup, publishing: Option<Publishing>) {
+    fn take(&self, lookup: &ApiLookup, publishing: Option<PublishedStreams>) {
         let mut state = self.lock();
         if lookup.round == state.number
             && let Some(newest) = &mut state.newest

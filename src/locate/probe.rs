@@ -1,22 +1,22 @@
 //! Short tries: an origin that does not list a stream is asked for it all the same, for it may be an
 //! edge or have a file. SRS holds such a request open for ever, so a crowd must not do so all at once.
 
-use crate::runtime::cancel::Lifeline;
+use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a short try may take.
-pub const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Short tries of one stream at one origin at the same time.
-const MOST_AT_ONCE: usize = 8;
+const MAX_AT_ONCE: usize = 8;
 /// A short try in vain stands for those of others for this long.
-const IN_VAIN: Duration = SHORT_PATIENCE;
+const IN_VAIN: Duration = SHORT_TIMEOUT;
 /// An origin that was silent about a stream is tried after the others for this long.
 const SILENT: Duration = Duration::from_secs(30);
 /// Silences that are remembered at most.
-const MOST_REMEMBERED: usize = 10_000;
+const MAX_REMEMBERED: usize = 10_000;
 /// While a player waits for its turn it looks this often whether it has left.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -24,18 +24,18 @@ type Key = (StreamUrl, Arc<str>);
 
 /// Which tries are under way, and which were in vain. One for the process.
 #[derive(Debug, Default)]
-pub struct Tries {
-    state: Mutex<HashMap<Key, Entry>>,
+pub struct ProbeLimiter {
+    state: Mutex<HashMap<Key, ProbeEntry>>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct ProbeEntry {
     under_way: usize,
     silent: Option<Instant>,
 }
 
-impl Entry {
+impl ProbeEntry {
     fn silent_for(&self, time: Duration) -> bool {
         self.silent.is_some_and(|at| at.elapsed() < time)
     }
@@ -43,15 +43,20 @@ impl Entry {
 
 /// A short try under way; over when it is dropped.
 #[derive(Debug)]
-pub struct Try<'a> {
-    tries: &'a Tries,
+pub struct Probe<'a> {
+    probes: &'a ProbeLimiter,
     key: Key,
 }
 
-impl Tries {
+impl ProbeLimiter {
     /// Begins a short try, waiting while too many are under way. `None` when one has just been in
     /// vain, or the player has left.
-    pub fn begin(&self, stream: &StreamUrl, id: &Arc<str>, lifeline: &Lifeline) -> Option<Try<'_>> {
+    pub fn begin(
+        &self,
+        stream: &StreamUrl,
+        id: &Arc<str>,
+        cancel: &CancelToken,
+    ) -> Option<Probe<'_>> {
         let key = (stream.clone(), id.clone());
         let mut state = self.lock();
         loop {
@@ -59,12 +64,12 @@ impl Tries {
             if entry.silent_for(IN_VAIN) {
                 return None;
             }
-            if entry.under_way < MOST_AT_ONCE {
+            if entry.under_way < MAX_AT_ONCE {
                 entry.under_way += 1;
                 drop(state);
-                return Some(Try { tries: self, key });
+                return Some(Probe { probes: self, key });
             }
-            if lifeline.is_cut() {
+            if cancel.is_cancelled() {
                 return None;
             }
             state = self
@@ -78,10 +83,10 @@ impl Tries {
     /// The origin sent no head for that stream in time.
     pub fn silent(&self, stream: &StreamUrl, id: &Arc<str>) {
         let mut state = self.lock();
-        if state.len() >= MOST_REMEMBERED {
+        if state.len() >= MAX_REMEMBERED {
             state.retain(|_, entry| entry.under_way > 0 || entry.silent_for(SILENT));
         }
-        if state.len() >= MOST_REMEMBERED {
+        if state.len() >= MAX_REMEMBERED {
             state.retain(|_, entry| entry.under_way > 0);
         }
         let entry = state.entry((stream.clone(), id.clone())).or_default();
@@ -105,15 +110,15 @@ impl Tries {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, ProbeEntry>> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Try<'_> {
+impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        let mut state = self.tries.lock();
+        let mut state = self.probes.lock();
         if let Some(entry) = state.get_mut(&self.key) {
             entry.under_way = entry.under_way.saturating_sub(1);
             if entry.under_way == 0 && entry.silent.is_none() {
@@ -121,7 +126,7 @@ impl Drop for Try<'_> {
             }
         }
         drop(state);
-        self.tries.changed.notify_all();
+        self.probes.changed.notify_all();
     }
 }
 
@@ -136,57 +141,57 @@ mod tests {
 
     #[test]
     fn so_many_at_once_and_the_next_when_one_is_over() {
-        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
-        let mut held: Vec<_> = (0..MOST_AT_ONCE)
-            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let mut held: Vec<_> = (0..MAX_AT_ONCE)
+            .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
-        assert!(tries.begin(&stream("b"), &id, &line).is_some());
-        assert!(tries.begin(&stream("a"), &Arc::from("p"), &line).is_some());
+        assert!(probes.begin(&stream("b"), &id, &line).is_some());
+        assert!(probes.begin(&stream("a"), &Arc::from("p"), &line).is_some());
         thread::scope(|scope| {
-            let next = scope.spawn(|| tries.begin(&stream("a"), &id, &line).is_some());
+            let next = scope.spawn(|| probes.begin(&stream("a"), &id, &line).is_some());
             thread::sleep(Duration::from_millis(20));
             assert!(!next.is_finished(), "it waits for its turn");
             held.pop();
             assert!(next.join().unwrap());
         });
         drop(held);
-        assert!(tries.lock().is_empty(), "nothing is left of what is over");
+        assert!(probes.lock().is_empty(), "nothing is left of what is over");
     }
 
     #[test]
     fn one_in_vain_is_for_all_who_wait() {
-        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
-        let _held: Vec<_> = (0..MOST_AT_ONCE)
-            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let _held: Vec<_> = (0..MAX_AT_ONCE)
+            .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
         thread::scope(|scope| {
-            let next = scope.spawn(|| tries.begin(&stream("a"), &id, &line).is_none());
-            tries.silent(&stream("a"), &id);
+            let next = scope.spawn(|| probes.begin(&stream("a"), &id, &line).is_none());
+            probes.silent(&stream("a"), &id);
             assert!(next.join().unwrap());
         });
-        assert!(tries.was_silent(&stream("a"), &id));
-        assert!(!tries.was_silent(&stream("b"), &id));
-        tries.served(&stream("a"), &id);
-        assert!(!tries.was_silent(&stream("a"), &id));
+        assert!(probes.was_silent(&stream("a"), &id));
+        assert!(!probes.was_silent(&stream("b"), &id));
+        probes.served(&stream("a"), &id);
+        assert!(!probes.was_silent(&stream("a"), &id));
     }
 
     #[test]
     fn a_player_that_leaves_waits_no_longer() {
-        let (tries, id, line) = (Tries::default(), Arc::from("o"), Lifeline::new());
-        let _held: Vec<_> = (0..MOST_AT_ONCE)
-            .map(|_| tries.begin(&stream("a"), &id, &line).unwrap())
+        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let _held: Vec<_> = (0..MAX_AT_ONCE)
+            .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
-        line.cut();
-        assert!(tries.begin(&stream("a"), &id, &line).is_none());
+        line.cancel();
+        assert!(probes.begin(&stream("a"), &id, &line).is_none());
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let tries = Tries::default();
+        let probes = ProbeLimiter::default();
         let id: Arc<str> = "o".into();
-        for n in 0..MOST_REMEMBERED * 2 + 10 {
-            tries.silent(&stream(&n.to_string()), &id);
+        for n in 0..MAX_REMEMBERED * 2 + 10 {
+            probes.silent(&stream(&n.to_string()), &id);
         }
-        assert!(tries.lock().len() <= MOST_REMEMBERED);
+        assert!(probes.lock().len() <= MAX_REMEMBERED);
     }
 }

@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 /// Entries that are asked for at once. SRS gives ten unless told, and at least ten.
 const PAGE: usize = 1000;
 /// Streams that are kept of one origin.
-const MOST_STREAMS: usize = 100_000;
+const MAX_STREAMS: usize = 100_000;
 /// Largest page, in bytes; an entry takes some 600.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The streams that one origin publishes now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Publishing(HashSet<StreamUrl>);
+pub struct PublishedStreams(HashSet<StreamUrl>);
 
 #[derive(Deserialize)]
 struct Page {
     code: i64,
-    streams: Vec<Entry>,
+    streams: Vec<ApiEntry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct ApiEntry {
     #[serde(default)]
     url: String,
     #[serde(default)]
@@ -40,7 +40,7 @@ struct Publish {
     active: bool,
 }
 
-impl Publishing {
+impl PublishedStreams {
     /// Takes the entries of one page that are being published; gives how many entries it had.
     ///
     /// # Errors
@@ -69,10 +69,14 @@ impl Publishing {
 
 /// Asks one origin's API for all pages, within `time` in all. `None` when it is slow, down or talks
 /// rubbish.
-pub fn ask(client: &OriginClient, candidate: &Candidate, time: Duration) -> Option<Publishing> {
+pub fn ask(
+    client: &OriginClient,
+    candidate: &Candidate,
+    time: Duration,
+) -> Option<PublishedStreams> {
     let address = candidate.origin.api_address()?;
     let end = Instant::now() + time;
-    let mut publishing = Publishing::default();
+    let mut publishing = PublishedStreams::default();
     let mut start = 0;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -89,7 +93,7 @@ pub fn ask(client: &OriginClient, candidate: &Candidate, time: Duration) -> Opti
             .and_then(|response| match response.status {
                 200 => response
                     .body
-                    .take(MOST_BYTES)
+                    .take(MAX_BYTES)
                     .read_to_end(&mut body)
                     .map_err(|error| error.to_string()),
                 status => Err(format!("status {status}")),
@@ -103,7 +107,7 @@ pub fn ask(client: &OriginClient, candidate: &Candidate, time: Duration) -> Opti
                 return None;
             }
         }
-        if publishing.0.len() >= MOST_STREAMS {
+        if publishing.0.len() >= MAX_STREAMS {
             return Some(publishing);
         }
     }
@@ -111,8 +115,8 @@ pub fn ask(client: &OriginClient, candidate: &Candidate, time: Duration) -> Opti
 
 /// What a list as SRS writes it says.
 #[cfg(test)]
-pub fn of_page(page: &serde_json::Value) -> Publishing {
-    let mut publishing = Publishing::default();
+pub fn of_page(page: &serde_json::Value) -> PublishedStreams {
+    let mut publishing = PublishedStreams::default();
     publishing.add_page(page.to_string().as_bytes()).unwrap();
     publishing
 }
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn srs_own_words() {
-        let mut publishing = Publishing::default();
+        let mut publishing = PublishedStreams::default();
         assert_eq!(publishing.add_page(SAMPLE.as_bytes()), Ok(1));
         assert_eq!(
             publishing.has(&stream("__defaultVhost__/live/second")),
@@ -147,7 +151,7 @@ mod tests {
 
     #[test]
     fn only_what_is_published_counts_and_only_by_url() {
-        let mut publishing = Publishing::default();
+        let mut publishing = PublishedStreams::default();
         let page = r#"{"code":0,"streams":[
             {"url":"/live/gone","name":"x","publish":{"active":false}},
             {"url":"/live/never"},
@@ -179,7 +183,9 @@ mod tests {
             "<html>",
         ] {
             assert!(
-                Publishing::default().add_page(rubbish.as_bytes()).is_err(),
+                PublishedStreams::default()
+                    .add_page(rubbish.as_bytes())
+                    .is_err(),
                 "{rubbish}"
             );
         }

@@ -10,13 +10,13 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 /// Streams that have a series of their own: a stream's name is the publisher's choice.
-const MOST_STREAMS: usize = 100;
+const MAX_STREAMS: usize = 100;
 /// The streams beyond, in one series. No stream is called so: their names have two slashes.
 const OTHER_STREAMS: &str = "other";
 
 /// How things stand.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Now<'a> {
+pub struct Gauges<'a> {
     pub origins: &'a [OriginView],
     /// Those with most viewers first.
     pub streams: &'a [StreamView],
@@ -30,9 +30,9 @@ pub struct Now<'a> {
     pub shared: Snapshot,
 }
 
-impl Now<'_> {
+impl Gauges<'_> {
     pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
-        let sheet = Sheet(Registry::new());
+        let sheet = Exposition(Registry::new());
         sheet.counter(
             "srs_proxy_send_bytes_total",
             "Bytes of bodies of live streams, playlists and segments sent to players.",
@@ -61,7 +61,7 @@ impl Now<'_> {
         let help = "Viewers of the streams with most viewers: live connections, and HLS players of \
                     the last 30 s. All further streams are one, called other.";
         let viewers = sheet.gauges("srs_proxy_viewers", help, &["stream"])?;
-        let shown = self.streams.len().min(MOST_STREAMS);
+        let shown = self.streams.len().min(MAX_STREAMS);
         for stream in &self.streams[..shown] {
             let gauge = viewers.with_label_values(&[stream.url.as_str()]);
             gauge.set(signed(stream.viewers));
@@ -77,7 +77,7 @@ impl Now<'_> {
         Ok(sheet.0.gather())
     }
 
-    fn shared(&self, sheet: &Sheet) -> Result<()> {
+    fn shared(&self, sheet: &Exposition) -> Result<()> {
         let shared = &self.shared;
         sheet.counter(
             "srs_proxy_hls_cache_hits_total",
@@ -104,7 +104,7 @@ impl Now<'_> {
         sheet.gauge("srs_proxy_hls_cache_bytes", help, bytes)
     }
 
-    fn origins(&self, sheet: &Sheet) -> Result<()> {
+    fn origins(&self, sheet: &Exposition) -> Result<()> {
         let help = "Origins by state.";
         let counts = sheet.gauges("srs_proxy_origins", help, &["state"])?;
         for state in STATES {
@@ -147,9 +147,9 @@ fn signed(value: usize) -> i64 {
 }
 
 /// The figures of one look.
-struct Sheet(Registry);
+struct Exposition(Registry);
 
-impl Sheet {
+impl Exposition {
     fn add<C: Collector + Clone + 'static>(&self, figure: C) -> Result<C> {
         self.0.register(Box::new(figure.clone()))?;
         Ok(figure)
@@ -213,23 +213,23 @@ mod tests {
         }
     }
 
-    fn text(now: &Now<'_>) -> String {
+    fn text(now: &Gauges<'_>) -> String {
         let families = now.gather().unwrap();
         TextEncoder::new().encode_to_string(&families).unwrap()
     }
 
     #[test]
     fn the_series_of_streams_are_bounded_and_lose_no_viewer() {
-        let streams: Vec<_> = (0..MOST_STREAMS + 3)
+        let streams: Vec<_> = (0..MAX_STREAMS + 3)
             .map(|n| stream(&n.to_string(), 2))
             .collect();
-        let now = Now {
+        let now = Gauges {
             streams: &streams,
-            ..Now::default()
+            ..Gauges::default()
         };
         let text = text(&now);
         let series = |line: &&str| line.starts_with("srs_proxy_viewers{");
-        assert_eq!(text.lines().filter(series).count(), MOST_STREAMS + 1);
+        assert_eq!(text.lines().filter(series).count(), MAX_STREAMS + 1);
         let first = "srs_proxy_viewers{stream=\"__defaultVhost__/live/0\"} 2\n";
         assert!(text.contains(first), "{text}");
         assert!(
@@ -246,9 +246,9 @@ mod tests {
             origin("2", OriginState::Stale),
             origin("3", OriginState::Alive),
         ];
-        let now = Now {
+        let now = Gauges {
             origins: &origins,
-            ..Now::default()
+            ..Gauges::default()
         };
         let text = text(&now);
         for line in [

@@ -1,12 +1,12 @@
 //! What is counted, for Prometheus. The one room that knows its types: others tell it of events by
 //! the traits of their own rooms, a few atomics each, at the end of a request or of a call to an
-//! origin. What can be looked at when it is asked for is not counted here but in [`Now`].
+//! origin. What can be looked at when it is asked for is not counted here but in [`Gauges`].
 
 mod code;
 mod gauges;
 
-use crate::server::record::{Observer, Record};
-use crate::upstream::{OriginError, Watch};
+use crate::server::record::{AccessRecord, RequestObserver};
+use crate::upstream::{OriginError, UpstreamObserver};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use gauges::Now;
+pub use gauges::Gauges;
 
 /// The type of what [`Metrics::render`] gives (Prometheus' text format, version 0.0.4).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -118,7 +118,7 @@ impl Metrics {
     }
 
     /// A watch over calls to one kind of endpoint of the origins: `http` or `api`.
-    pub fn watch(&self, endpoint: &'static str) -> Arc<dyn Watch> {
+    pub fn watch(&self, endpoint: &'static str) -> Arc<dyn UpstreamObserver> {
         let failures = |reason| self.failures.with_label_values(&[endpoint, reason]);
         Arc::new(Calls {
             connects: self.connects.with_label_values(&[endpoint]),
@@ -135,7 +135,7 @@ impl Metrics {
     ///
     /// # Errors
     /// What the library says of figures that do not fit together.
-    pub fn render(&self, now: &Now<'_>) -> io::Result<String> {
+    pub fn render(&self, now: &Gauges<'_>) -> io::Result<String> {
         let mut families = self.registry.gather();
         families.extend(now.gather().map_err(io::Error::other)?);
         TextEncoder::new()
@@ -144,8 +144,8 @@ impl Metrics {
     }
 }
 
-impl Observer for Metrics {
-    fn ended(&self, record: &Record) {
+impl RequestObserver for Metrics {
+    fn ended(&self, record: &AccessRecord) {
         let code = code::label(record.status);
         self.requests.with_label_values(&[record.kind, code]).inc();
         if let Some(time) = record.until_head() {
@@ -170,7 +170,7 @@ struct Calls {
     timeout: IntCounter,
 }
 
-impl Watch for Calls {
+impl UpstreamObserver for Calls {
     fn connected(&self, time: Duration) {
         self.connects.observe(time.as_secs_f64());
     }
@@ -194,13 +194,13 @@ impl Watch for Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::exchange::Manners;
-    use crate::server::profile::Style;
+    use crate::server::exchange::ServerContext;
+    use crate::server::profile::ServerProfile;
     use std::sync::atomic::AtomicBool;
     use std::time::Instant;
 
     fn render(metrics: &Metrics) -> String {
-        metrics.render(&Now::default()).unwrap()
+        metrics.render(&Gauges::default()).unwrap()
     }
 
     #[track_caller]
@@ -213,15 +213,15 @@ mod tests {
     #[test]
     fn a_request_counts_once_when_it_ends() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let manners = Manners {
-            style: Style::Players,
+        let context = ServerContext {
+            style: ServerProfile::Players,
             stall: Duration::from_secs(1),
             closing: AtomicBool::new(false),
             observer: metrics.clone(),
         };
         let record = || {
             let peer = ([127, 0, 0, 1], 1).into();
-            Record::new(&manners, "id", peer, "GET", "/live/a.flv", Instant::now())
+            AccessRecord::new(&context, "id", peer, "GET", "/live/a.flv", Instant::now())
         };
         let mut answered = record();
         answered.kind = "live";
@@ -231,7 +231,7 @@ mod tests {
         assert!(!render(&metrics).contains(never), "it has not ended");
         drop(answered);
         let mut refused = record();
-        refused.status = 400; // at the door: nothing is known of the time it took
+        refused.status = 400; // at the listener: nothing is known of the time it took
         drop(refused);
         assert_lines(
             &render(&metrics),

@@ -2,8 +2,8 @@
 
 use crate::http::query::without_spbhid;
 use crate::locate::Wanted;
-use crate::player::Site;
-use crate::player::fetch::{Outcome, Question, ask};
+use crate::player::PlayerContext;
+use crate::player::fetch::{FetchOutcome, FetchRequest, fetch};
 use crate::player::kept;
 use crate::player::relay::{Piece, relay};
 use crate::runtime::pool::Pool;
@@ -44,16 +44,18 @@ impl LiveStream {
 pub const NO_STREAM: &str = "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.";
 
 /// Answers a request for a live stream.
-pub fn live(site: &Site, mut exchange: Exchange) {
+pub fn live(context: &PlayerContext, mut exchange: Exchange) {
     let head = &exchange.head;
     let Some(stream) = StreamUrl::of_request(head.host.as_deref(), head.path(), head.query())
     else {
         return exchange.problem(400, NO_STREAM);
     };
     let target = without_spbhid(&head.target).into_owned();
-    let fields = site.forwarding.to_origin(head, exchange.peer().ip(), false);
-    let lifeline = exchange.lifeline().clone();
-    let question = Question {
+    let fields = context
+        .forwarding
+        .to_origin(head, exchange.peer().ip(), false);
+    let cancel = exchange.cancel().clone();
+    let request = FetchRequest {
         stream: Some(&stream),
         wanted: Wanted::Stream,
         own: is_own(&stream, head.path()),
@@ -61,30 +63,32 @@ pub fn live(site: &Site, mut exchange: Exchange) {
         head_only: exchange.is_head(),
         target: &target,
         fields: &fields,
-        lifeline: &lifeline,
+        cancel: &cancel,
     };
-    match ask(&site.finder, &site.client, &mut exchange, &question) {
-        Outcome::Answered(origin, response) if response.status == 200 && !exchange.is_head() => {
+    match fetch(&context.locator, &context.client, &mut exchange, &request) {
+        FetchOutcome::Answered(origin, response)
+            if response.status == 200 && !exchange.is_head() =>
+        {
             let address = exchange.record.origin.clone().unwrap_or_default();
-            let viewer = site.viewers.live(&stream, &origin.id, &address);
+            let viewer = context.viewers.live(&stream, &origin.id, &address);
             exchange.forget_request();
             let stream = Box::new(LiveStream {
                 exchange,
                 response,
                 viewer,
             });
-            if let Err(stream) = site.live.run(stream) {
+            if let Err(stream) = context.live.run(stream) {
                 stream.run(); // no thread to be had: on this one, then
             }
         }
-        Outcome::Answered(origin, response) => {
+        FetchOutcome::Answered(origin, response) => {
             let address = exchange.record.origin.clone().unwrap_or_default();
-            let meter = site.viewers.seen(&stream, &origin.id, &address, None);
+            let meter = context.viewers.touch(&stream, &origin.id, &address, None);
             relay(exchange, response, Piece::Live, &meter);
         }
-        Outcome::Kept(answer) => kept(exchange, answer),
-        Outcome::Failed(failure) => failure.answer(exchange),
-        Outcome::Left => exchange.abandon("the client left while its stream was looked for"),
+        FetchOutcome::BufferedResponse(answer) => kept(exchange, answer),
+        FetchOutcome::Failed(failure) => failure.answer(exchange),
+        FetchOutcome::Left => exchange.abandon("the client left while its stream was looked for"),
     }
 }
 

@@ -5,18 +5,18 @@ pub mod hls;
 pub mod live;
 mod relay;
 
-use crate::cache::Sharing;
+use crate::cache::HlsCache;
 use crate::files::{FileRequest, Files};
-use crate::http::Fields;
-use crate::http::head::{Head, Refusal};
+use crate::http::Headers;
+use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::query_value;
-use crate::locate::Finder;
+use crate::locate::OriginLocator;
 use crate::player::live::LiveStream;
 use crate::runtime::pool::Pool;
 use crate::server::exchange::{Exchange, ResponseHead};
 use crate::server::server::Service;
 use crate::server::{send_file, versions};
-use crate::stream::stats::Viewers;
+use crate::stream::stats::StreamStats;
 use crate::upstream::OriginClient;
 use crate::upstream::forwarding::Forwarding;
 use crate::upstream::forwarding::to_player;
@@ -26,12 +26,12 @@ use std::sync::Arc;
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// What the stream server's handlers share.
-pub struct Site {
-    pub finder: Arc<Finder>,
+pub struct PlayerContext {
+    pub locator: Arc<OriginLocator>,
     pub client: Arc<OriginClient>,
     pub forwarding: Forwarding,
-    pub viewers: Arc<Viewers>,
-    pub sharing: Arc<Sharing>,
+    pub viewers: Arc<StreamStats>,
+    pub cache: Arc<HlsCache>,
     pub files: Files,
     pub live: Arc<Pool<Box<LiveStream>>>,
 }
@@ -83,7 +83,7 @@ pub fn route(target: &str) -> Route {
     }
 }
 
-impl Service for Site {
+impl Service for PlayerContext {
     fn is_long(&self, method: &str, target: &str) -> bool {
         matches!(method, "GET" | "HEAD") && route(target) == Route::Live
     }
@@ -92,13 +92,13 @@ impl Service for Site {
         METHODS
     }
 
-    fn admit_body(&self, head: &Head) -> Result<(), Refusal> {
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         Err(match head.method.as_str() {
-            "GET" | "HEAD" | "OPTIONS" => Refusal {
+            "GET" | "HEAD" | "OPTIONS" => Rejection {
                 status: 413,
                 message: "No request here has a body.",
             },
-            _ => Refusal {
+            _ => Rejection {
                 status: 405,
                 message: "Use GET, HEAD or OPTIONS.",
             },
@@ -131,7 +131,7 @@ impl Service for Site {
     }
 }
 
-impl Site {
+impl PlayerContext {
     fn file(&self, exchange: Exchange) {
         let line = |name| one_line(&exchange.head.fields, name);
         let (if_none_match, if_modified_since) = (line("if-none-match"), line("if-modified-since"));
@@ -150,7 +150,7 @@ impl Site {
 
 /// All lines of a header as one (RFC 9110 section 5.2). What is no text makes a condition that does not
 /// hold; without it, another would be decided on.
-fn one_line<'a>(fields: &'a Fields, name: &'a str) -> Option<Cow<'a, str>> {
+fn one_line<'a>(fields: &'a Headers, name: &'a str) -> Option<Cow<'a, str>> {
     let mut lines = fields.all(name).map(String::from_utf8_lossy);
     let first = lines.next()?;
     Some(lines.fold(first, |joined, line| joined + ", " + line))
@@ -171,7 +171,7 @@ fn preflight(exchange: Exchange) {
 }
 
 /// Sends an answer that was put aside while others were asked.
-fn kept(exchange: Exchange, answer: fetch::Kept) {
+fn kept(exchange: Exchange, answer: fetch::BufferedResponse) {
     let fields = to_player(&answer.fields);
     let head = ResponseHead {
         status: answer.status,
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn lines_of_a_header_are_joined() {
         let of = |lines: &[&[u8]]| {
-            let fields = Fields::of(lines.iter().map(|line| ("If-None-Match", *line)));
+            let fields = Headers::of(lines.iter().map(|line| ("If-None-Match", *line)));
             one_line(&fields, "if-none-match").map(Cow::into_owned)
         };
         assert_eq!(of(&[]), None);

@@ -1,7 +1,7 @@
 //! The relay: an origin's body to the player, each read at once, its end as the origin meant it.
 
-use crate::server::exchange::{Exchange, Outgoing, ResponseHead};
-use crate::stream::stats::Meter;
+use crate::server::exchange::{Exchange, ResponseBody, ResponseHead};
+use crate::stream::stats::ByteCounter;
 use crate::upstream::forwarding::to_player;
 use crate::upstream::{OriginBody, OriginResponse};
 use std::io::{self, BufReader, Read, Write};
@@ -22,7 +22,7 @@ pub enum Piece {
 /// Sends the origin's status, headers and body to the player. `meter` counts the bytes.
 ///
 /// A body that the origin did not finish is broken off towards the player, too.
-pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: &Meter) {
+pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: &ByteCounter) {
     let head = ResponseHead {
         status: response.status,
         fields: to_player(&response.fields),
@@ -57,7 +57,7 @@ pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: 
             // An error is the client's leaving at the very end; the record has its bytes.
             let _ = out.finish();
         }
-        (Err(_), Some(_)) if out.lifeline().is_cut() => out.break_off("the client left"),
+        (Err(_), Some(_)) if out.cancel().is_cancelled() => out.break_off("the client left"),
         (Err(_), Some(why)) => out.break_off(&format!("the origin broke off: {why}")),
         (Err(error), None) => out.break_off(&format!("the client went: {error}")),
     }
@@ -79,8 +79,8 @@ impl Read for &mut Source {
 }
 
 struct Metered<'a> {
-    out: &'a mut Outgoing,
-    meter: &'a Meter,
+    out: &'a mut ResponseBody,
+    meter: &'a ByteCounter,
 }
 
 impl Write for Metered<'_> {

@@ -1,8 +1,8 @@
 //! The thread between a client and the origin connection that is open on its behalf.
 //!
-//! A worker that waits for an origin cannot see that its client has left. The door can, and cuts the
-//! lifeline: the origin's socket is shut down, which wakes the worker with an error, and whoever waits
-//! on the lifeline itself (for a publisher, say) is woken too.
+//! A worker that waits for an origin cannot see that its client has left. The listener can, and cuts the
+//! cancel token: the origin's socket is shut down, which wakes the worker with an error, and whoever waits
+//! on the cancel token itself (for a publisher, say) is woken too.
 
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
@@ -10,36 +10,36 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Somebody who is to be told at once when a client leaves.
-pub trait Watcher: fmt::Debug + Send + Sync {
-    /// The client has left. No lock of its lifeline is held meanwhile.
-    fn client_left(&self);
+pub trait CancelListener: fmt::Debug + Send + Sync {
+    /// The client has left. No lock of its cancel token is held meanwhile.
+    fn cancelled(&self);
 }
 
-/// One client's lifeline. Once cut it stays cut: the client's connection is over.
+/// One client's cancel token. Once cut it stays cut: the client's connection is over.
 #[derive(Debug, Default)]
-pub struct Lifeline {
-    state: Mutex<State>,
+pub struct CancelToken {
+    state: Mutex<TokenState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    cut: bool,
+struct TokenState {
+    cancelled: bool,
     origin: Option<Arc<TcpStream>>,
-    watcher: Option<Arc<dyn Watcher>>,
+    listener: Option<Arc<dyn CancelListener>>,
 }
 
-impl Lifeline {
-    /// A lifeline that nobody has cut.
+impl CancelToken {
+    /// A cancel token that nobody has cut.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Ties an origin's socket to this client. Gives `false`, and shuts the socket down, when the
     /// client has left already.
-    pub fn attach(&self, origin: &Arc<TcpStream>) -> bool {
+    pub fn bind_socket(&self, origin: &Arc<TcpStream>) -> bool {
         let mut state = self.lock();
-        if state.cut {
+        if state.cancelled {
             shut(origin);
             return false;
         }
@@ -49,7 +49,7 @@ impl Lifeline {
 
     /// Lets go of the socket, where it is this one: the exchange on it is over, and it may serve
     /// another client next.
-    pub fn detach(&self, origin: &Arc<TcpStream>) {
+    pub fn unbind_socket(&self, origin: &Arc<TcpStream>) {
         let mut state = self.lock();
         if state
             .origin
@@ -62,47 +62,47 @@ impl Lifeline {
 
     /// Has that watcher told when the client leaves, at once where it has left already. There is one
     /// at a time.
-    pub fn watch(&self, watcher: Arc<dyn Watcher>) {
+    pub fn on_cancel(&self, listener: Arc<dyn CancelListener>) {
         let mut state = self.lock();
-        if !state.cut {
-            state.watcher = Some(watcher);
+        if !state.cancelled {
+            state.listener = Some(listener);
             return;
         }
         drop(state);
-        watcher.client_left();
+        listener.cancelled();
     }
 
     /// Nobody is to be told any more.
-    pub fn unwatch(&self) {
-        let gone = self.lock().watcher.take();
+    pub fn clear_on_cancel(&self) {
+        let gone = self.lock().listener.take();
         drop(gone); // not under the lock: it may hold much
     }
 
     /// The client has left: shuts down the attached socket and wakes all who wait.
-    pub fn cut(&self) {
+    pub fn cancel(&self) {
         let mut state = self.lock();
-        state.cut = true;
+        state.cancelled = true;
         if let Some(origin) = state.origin.take() {
             shut(&origin);
         }
-        let watcher = state.watcher.take();
+        let listener = state.listener.take();
         self.changed.notify_all();
         drop(state);
-        if let Some(watcher) = watcher {
-            watcher.client_left();
+        if let Some(listener) = listener {
+            listener.cancelled();
         }
     }
 
     /// Whether the client has left.
-    pub fn is_cut(&self) -> bool {
-        self.lock().cut
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
     }
 
     /// Waits for `time`, or until the client leaves. Gives whether it has left.
     pub fn wait(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         let mut state = self.lock();
-        while !state.cut {
+        while !state.cancelled {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -113,10 +113,10 @@ impl Lifeline {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        state.cut
+        state.cancelled
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TokenState> {
         // Nothing can panic while it is held; a poisoned state would still be a valid one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,32 +141,35 @@ mod tests {
 
     #[test]
     fn cutting_wakes_a_blocked_read() {
-        let line = Lifeline::new();
+        let line = CancelToken::new();
         let (near, _far) = pair();
-        assert!(line.attach(&near));
+        assert!(line.bind_socket(&near));
         let reader = std::thread::spawn(move || (&*near).read(&mut [0; 8]));
-        line.cut();
+        line.cancel();
         assert_eq!(reader.join().unwrap().unwrap(), 0);
-        assert!(line.is_cut());
+        assert!(line.is_cancelled());
     }
 
     #[test]
     fn a_detached_socket_lives_on() {
-        let line = Lifeline::new();
+        let line = CancelToken::new();
         let (near, mut far) = pair();
-        assert!(line.attach(&near));
-        line.detach(&near);
-        line.cut();
+        assert!(line.bind_socket(&near));
+        line.unbind_socket(&near);
+        line.cancel();
         std::io::Write::write_all(&mut far, b"x").unwrap();
         assert_eq!((&*near).read(&mut [0; 8]).unwrap(), 1);
-        assert!(!line.attach(&near), "a client that has left gets no socket");
+        assert!(
+            !line.bind_socket(&near),
+            "a client that has left gets no socket"
+        );
     }
 
     #[derive(Debug, Default)]
     struct Told(std::sync::atomic::AtomicUsize);
 
-    impl Watcher for Told {
-        fn client_left(&self) {
+    impl CancelListener for Told {
+        fn cancelled(&self) {
             self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         }
     }
@@ -175,29 +178,29 @@ mod tests {
     fn a_watcher_is_told_once_and_only_while_it_watches() {
         let told = Arc::new(Told::default());
         let times = || told.0.load(std::sync::atomic::Ordering::SeqCst);
-        let line = Lifeline::new();
-        line.watch(told.clone());
-        line.unwatch();
-        line.cut();
+        let line = CancelToken::new();
+        line.on_cancel(told.clone());
+        line.clear_on_cancel();
+        line.cancel();
         assert_eq!(times(), 0);
-        line.watch(told.clone());
+        line.on_cancel(told.clone());
         assert_eq!(times(), 1, "a client that has left is told of at once");
-        let line = Lifeline::new();
-        line.watch(told.clone());
-        line.cut();
-        line.cut();
+        let line = CancelToken::new();
+        line.on_cancel(told.clone());
+        line.cancel();
+        line.cancel();
         assert_eq!(times(), 2);
     }
 
     #[test]
     fn waiting_ends_with_the_client() {
-        let line = Lifeline::new();
+        let line = CancelToken::new();
         assert!(!line.wait(Duration::from_millis(1)));
         let waiter = {
             let line = line.clone();
             std::thread::spawn(move || line.wait(Duration::from_secs(60)))
         };
-        line.cut();
+        line.cancel();
         assert!(waiter.join().unwrap());
     }
 }

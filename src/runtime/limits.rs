@@ -10,7 +10,7 @@ const OWN_THREADS: u64 = 48;
 /// Memory mappings of a thread: its stack, its signal stack, and a guard page before each.
 const MAPPINGS: u64 = 4;
 /// Idle connections to all origins together, at most.
-const MOST_IDLE: u64 = 4096;
+const MAX_IDLE: u64 = 4096;
 /// Below this there is no sense in dividing: a host that small gets a few connections all the same.
 const FEWEST: u64 = 8;
 
@@ -72,7 +72,7 @@ impl Limits {
     /// Connections to origins that may be kept although nobody uses them now.
     pub fn idle_origin_connections(&self) -> usize {
         let spare = self.descriptors.saturating_sub(OWN_DESCRIPTORS) / 8;
-        usize::try_from(spare.min(MOST_IDLE)).unwrap_or(usize::MAX)
+        usize::try_from(spare.min(MAX_IDLE)).unwrap_or(usize::MAX)
     }
 }
 

@@ -18,10 +18,10 @@ pub struct Pool<J: Send + 'static> {
     stack: usize,
     idle: Duration,
     serve: Box<dyn Fn(J) + Send + Sync>,
-    state: Mutex<State<J>>,
+    state: Mutex<PoolState<J>>,
 }
 
-struct State<J> {
+struct PoolState<J> {
     workers: usize,
     made: u64,
     /// Idle workers, the one that has been idle for shortest last: it is taken first, so that its
@@ -61,7 +61,7 @@ impl<J: Send + 'static> Pool<J> {
             stack,
             idle,
             serve: Box::new(serve),
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 workers: 0,
                 made: 0,
                 idle: Vec::new(),
@@ -166,7 +166,7 @@ impl<J: Send + 'static> Pool<J> {
         state.workers - state.idle.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
+    fn lock(&self) -> MutexGuard<'_, PoolState<J>> {
         // No job runs under it; between its assignments nothing panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

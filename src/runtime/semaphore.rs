@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A bounded number of places.
 #[derive(Debug)]
-pub struct Places {
+pub struct Semaphore {
     most: usize,
     taken: AtomicUsize,
 }
 
 /// One place; dropping it gives it back.
 #[derive(Debug)]
-pub struct Place(Arc<Places>);
+pub struct Permit(Arc<Semaphore>);
 
-impl Places {
+impl Semaphore {
     /// That many, all free.
     pub fn new(most: usize) -> Arc<Self> {
         let taken = AtomicUsize::new(0);
@@ -22,12 +22,12 @@ impl Places {
     }
 
     /// Takes a place where one is free.
-    pub fn take(self: &Arc<Self>) -> Option<Place> {
+    pub fn take(self: &Arc<Self>) -> Option<Permit> {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         let taken = self
             .taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        taken.is_ok().then(|| Place(self.clone()))
+        taken.is_ok().then(|| Permit(self.clone()))
     }
 
     /// How many are taken.
@@ -36,7 +36,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }
@@ -48,12 +48,12 @@ mod tests {
 
     #[test]
     fn no_more_than_there_are_and_each_comes_back() {
-        let places = Places::new(2);
-        let (one, two) = (places.take(), places.take());
+        let semaphore = Semaphore::new(2);
+        let (one, two) = (semaphore.take(), semaphore.take());
         assert!(one.is_some() && two.is_some());
-        assert!(places.take().is_none());
+        assert!(semaphore.take().is_none());
         drop(one);
-        assert_eq!(places.taken(), 1);
-        assert!(places.take().is_some());
+        assert_eq!(semaphore.taken(), 1);
+        assert!(semaphore.take().is_some());
     }
 }

@@ -4,15 +4,15 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-static OF_THE_PROCESS: Bound = Bound::new(usize::MAX);
+static PROCESS: ThreadBudget = ThreadBudget::new(usize::MAX);
 
 /// Sets how many threads of [`spawn`] may be alive at once.
 ///
 /// A system that has no room for a thread says so, and that is an error like any other. One that has no
 /// memory mapping left (`vm.max_map_count`) may say so when the thread has begun and the standard library maps
 /// its signal stack, which ends the process. So the bound must be ours.
-pub fn set_most(most: usize) {
-    OF_THE_PROCESS.most.store(most, Ordering::Relaxed);
+pub fn set_max(most: usize) {
+    PROCESS.most.store(most, Ordering::Relaxed);
 }
 
 /// Starts a thread with a stack of `stack` bytes.
@@ -20,12 +20,12 @@ pub fn set_most(most: usize) {
 /// # Errors
 /// What the system says, or `WouldBlock` when there are as many as there may be.
 pub fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    OF_THE_PROCESS.spawn(name, stack, work)
+    PROCESS.spawn(name, stack, work)
 }
 
 /// How many of them are alive.
 pub fn alive() -> usize {
-    OF_THE_PROCESS.alive.load(Ordering::Relaxed)
+    PROCESS.alive.load(Ordering::Relaxed)
 }
 
 /// Notices when a crowd has gone.
@@ -49,12 +49,12 @@ impl Crowd {
     }
 }
 
-struct Bound {
+struct ThreadBudget {
     most: AtomicUsize,
     alive: AtomicUsize,
 }
 
-impl Bound {
+impl ThreadBudget {
     const fn new(most: usize) -> Self {
         Self {
             most: AtomicUsize::new(most),
@@ -68,32 +68,32 @@ impl Bound {
         stack: usize,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        let place = self.take()?;
+        let permit = self.take()?;
         thread::Builder::new()
             .name(name.to_owned())
             .stack_size(stack)
             .spawn(move || {
-                let _place = place;
+                let _place = permit;
                 work();
             })
             .map(drop)
     }
 
-    fn take(&'static self) -> io::Result<Place> {
-        let place = Place(self);
+    fn take(&'static self) -> io::Result<ThreadPermit> {
+        let permit = ThreadPermit(self);
         if self.alive.fetch_add(1, Ordering::AcqRel) < self.most.load(Ordering::Relaxed) {
-            return Ok(place);
+            return Ok(permit);
         }
-        drop(place);
+        drop(permit);
         let why = "as many threads as the memory mappings allow (vm.max_map_count)";
         Err(io::Error::new(io::ErrorKind::WouldBlock, why))
     }
 }
 
 /// One of the threads that may be; given up when it ends, or has not come about.
-struct Place(&'static Bound);
+struct ThreadPermit(&'static ThreadBudget);
 
-impl Drop for Place {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
         self.0.alive.fetch_sub(1, Ordering::AcqRel);
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_thread_over_the_bound_is_an_error_and_ended_ones_do_not_count() {
-        static TWO: Bound = Bound::new(2);
+        static TWO: ThreadBudget = ThreadBudget::new(2);
         let wait = || {
             let (go, gate) = channel::<()>();
             let work = move || {

@@ -2,10 +2,10 @@
 //! has one.
 
 use crate::config::Listen;
-use crate::listener::{Door, Hall, Settings};
-use crate::server::exchange::Manners;
-use crate::server::profile::Style;
-use crate::server::record::Observer;
+use crate::listener::{Listener, RequestHandler, Settings};
+use crate::server::exchange::ServerContext;
+use crate::server::profile::ServerProfile;
+use crate::server::record::RequestObserver;
 use crate::server::server::{Bounds, Server, Service};
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -35,8 +35,8 @@ pub struct ListenError {
 
 /// What a front needs to know.
 #[derive(Debug, Clone)]
-pub struct FrontSettings {
-    pub style: Style,
+pub struct EndpointSettings {
+    pub style: ServerProfile,
     /// For the log: who is meant to come in.
     pub name: &'static str,
     /// Begins the ids of its requests.
@@ -49,28 +49,28 @@ pub struct FrontSettings {
     pub stall: Duration,
     pub bounds: Bounds,
     /// Is told of every request.
-    pub observer: Arc<dyn Observer>,
+    pub observer: Arc<dyn RequestObserver>,
 }
 
 /// A listening socket, its door, and the server behind it.
-pub struct Front {
-    door: Arc<Door>,
+pub struct HttpEndpoint {
+    listener: Arc<Listener>,
     server: Arc<Server>,
-    manners: Arc<Manners>,
+    context: Arc<ServerContext>,
     address: SocketAddr,
 }
 
-impl Front {
-    /// A front on a listening socket; it opens with [`Front::serve`].
+impl HttpEndpoint {
+    /// A front on a listening socket; it opens with [`HttpEndpoint::serve`].
     ///
     /// # Errors
     /// What the system says.
     pub fn new(
         listener: TcpListener,
         service: Arc<dyn Service>,
-        settings: FrontSettings,
+        settings: EndpointSettings,
     ) -> io::Result<Self> {
-        let door = Door::new(
+        let listener = Listener::new(
             listener,
             Settings {
                 name: settings.name,
@@ -79,19 +79,19 @@ impl Front {
                 id_prefix: settings.id_prefix,
             },
         );
-        let manners = Arc::new(Manners {
+        let context = Arc::new(ServerContext {
             style: settings.style,
             stall: settings.stall,
             closing: AtomicBool::new(false),
             observer: settings.observer,
         });
-        let (clients, bounds) = (door.clients().clone(), settings.bounds);
-        let server = Server::new(service, manners.clone(), clients, bounds)?;
-        let address = door.address()?;
+        let (clients, bounds) = (listener.clients().clone(), settings.bounds);
+        let server = Server::new(service, context.clone(), clients, bounds)?;
+        let address = listener.address()?;
         Ok(Self {
-            door,
+            listener,
             server,
-            manners,
+            context,
             address,
         })
     }
@@ -102,8 +102,8 @@ impl Front {
     }
 
     /// Its door.
-    pub fn door(&self) -> &Arc<Door> {
-        &self.door
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
     }
 
     /// The server behind it.
@@ -125,28 +125,31 @@ impl Front {
         thread::Builder::new()
             .name("accept loop".to_owned())
             .spawn(move || server.run())?;
-        let (door, hall) = (self.door.clone(), self.server.clone() as Arc<dyn Hall>);
+        let (listener, handler) = (
+            self.listener.clone(),
+            self.server.clone() as Arc<dyn RequestHandler>,
+        );
         thread::Builder::new()
             .name("door".to_owned())
-            .spawn(move || door.run(&hall))?;
+            .spawn(move || listener.run(&handler))?;
         Ok(())
     }
 
     /// Accepts nobody any more, and ends connections on which nobody is served.
     pub fn close(&self) {
-        self.manners.closing.store(true, Ordering::Release);
-        self.door.close();
+        self.context.closing.store(true, Ordering::Release);
+        self.listener.close();
     }
 
     /// Waits until the last client is gone; at `end` cuts those that are left.
     pub fn await_empty(&self, end: Instant) {
         let look = Duration::from_millis(5);
-        while !self.door.clients().is_empty() && Instant::now() < end {
+        while !self.listener.clients().is_empty() && Instant::now() < end {
             thread::sleep(look);
         }
-        self.door.cut_all();
+        self.listener.cut_all();
         let cut_by = Instant::now() + CUT_TIME;
-        while !self.door.clients().is_empty() && Instant::now() < cut_by {
+        while !self.listener.clients().is_empty() && Instant::now() < cut_by {
             thread::sleep(look);
         }
     }

@@ -1,12 +1,12 @@
 //! An exchange: one request, and the way its answer goes to the client.
 
-use crate::http::Fields;
-use crate::http::head::{Head, Version};
-use crate::listener::{Client, Ending, Passed};
-use crate::runtime::cancel::Lifeline;
-use crate::runtime::semaphore::Place;
-use crate::server::profile::{SERVER, Style, reason};
-use crate::server::record::{Observer, Record};
+use crate::http::Headers;
+use crate::http::head::{RequestHead, Version};
+use crate::listener::{ClientConnection, Ending, ReceivedRequest};
+use crate::runtime::cancel::CancelToken;
+use crate::runtime::semaphore::Permit;
+use crate::server::profile::{SERVER, ServerProfile, reason};
+use crate::server::record::{AccessRecord, RequestObserver};
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use std::time::{Duration, SystemTime};
 
 /// What all exchanges of a server share.
 #[derive(Debug)]
-pub struct Manners {
-    pub style: Style,
+pub struct ServerContext {
+    pub style: ServerProfile,
     /// A client that takes no byte for this long is dropped.
     pub stall: Duration,
     /// Set when the server ends: connections close after the response that is under way.
     pub closing: AtomicBool,
     /// Is told of each request when it ends.
-    pub observer: Arc<dyn Observer>,
+    pub observer: Arc<dyn RequestObserver>,
 }
 
 /// A request with its client. It is answered once; dropped without, it is a 500.
 pub struct Exchange {
-    pub head: Head,
+    pub head: RequestHead,
     pub body: Vec<u8>,
-    pub record: Record,
-    client: Arc<Client>,
-    manners: Arc<Manners>,
+    pub record: AccessRecord,
+    client: Arc<ClientConnection>,
+    context: Arc<ServerContext>,
     answered: bool,
     /// A stream's, until it ends.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 /// A response's head as a handler wants it.
@@ -42,7 +42,7 @@ pub struct Exchange {
 pub struct ResponseHead {
     pub status: u16,
     /// End-to-end header lines; framing, `Date`, `Server` and the server's own are added.
-    pub fields: Fields,
+    pub fields: Headers,
     /// The body's length in bytes, where it is known.
     pub length: Option<u64>,
 }
@@ -64,15 +64,19 @@ impl ResponseHead {
 }
 
 impl Exchange {
-    pub(super) fn new(passed: Passed, client: Arc<Client>, manners: Arc<Manners>) -> Self {
-        let Passed {
+    pub(super) fn new(
+        passed: ReceivedRequest,
+        client: Arc<ClientConnection>,
+        context: Arc<ServerContext>,
+    ) -> Self {
+        let ReceivedRequest {
             head,
             body,
             id,
             since,
         } = passed;
-        let record = Record::new(
-            &manners,
+        let record = AccessRecord::new(
+            &context,
             &id,
             client.peer,
             &head.method,
@@ -84,21 +88,21 @@ impl Exchange {
             body,
             record,
             client,
-            manners,
+            context,
             answered: false,
-            place: None,
+            permit: None,
         }
     }
 
     /// The same, holding a place for a stream.
-    pub(super) fn at(mut self, place: Option<Place>) -> Self {
-        self.place = place;
+    pub(super) fn at(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
         self
     }
 
     /// Lets go of what the rest of the exchange does not need: a stream may run for hours.
     pub fn forget_request(&mut self) {
-        self.head.fields = Fields::default();
+        self.head.fields = Headers::default();
         self.head.target = String::new();
         self.body = Vec::new();
     }
@@ -109,8 +113,8 @@ impl Exchange {
     }
 
     /// What ends when the client leaves.
-    pub fn lifeline(&self) -> &Arc<Lifeline> {
-        &self.client.lifeline
+    pub fn cancel(&self) -> &Arc<CancelToken> {
+        &self.client.cancel
     }
 
     /// Whether the head alone is wanted.
@@ -131,7 +135,7 @@ impl Exchange {
         };
         self.record.bytes = body.len() as u64;
         let mut parts = [IoSlice::new(&bytes), IoSlice::new(body)];
-        match self.client.send(&mut parts, self.manners.stall) {
+        match self.client.send(&mut parts, self.context.stall) {
             Ok(()) => self.end(self.whole()),
             Err(error) => {
                 self.record.note = Some(format!("sending to the client: {error}"));
@@ -147,7 +151,7 @@ impl Exchange {
 
     /// The same with header lines of one's own.
     pub fn problem_with(self, head: ResponseHead, message: &str) {
-        let (kind, body) = self.manners.style.error(head.status, message);
+        let (kind, body) = self.context.style.error(head.status, message);
         self.answer(head.with("Content-Type", kind), body.as_bytes());
     }
 
@@ -155,7 +159,7 @@ impl Exchange {
     ///
     /// # Errors
     /// What the client's socket says; the exchange is over then.
-    pub fn start(self, head: &ResponseHead) -> io::Result<Outgoing> {
+    pub fn start(self, head: &ResponseHead) -> io::Result<ResponseBody> {
         self.start_with(head, &[])
     }
 
@@ -164,7 +168,7 @@ impl Exchange {
     ///
     /// # Errors
     /// As [`Exchange::start`].
-    pub fn start_with(mut self, head: &ResponseHead, body: &[&[u8]]) -> io::Result<Outgoing> {
+    pub fn start_with(mut self, head: &ResponseHead, body: &[&[u8]]) -> io::Result<ResponseBody> {
         self.answered = true;
         let (bytes, framing) = self.render(head);
         self.record.respond(head.status);
@@ -179,7 +183,7 @@ impl Exchange {
         let mut taken = 0;
         let sent = self
             .client
-            .send_counting(&mut parts, self.manners.stall, &mut taken);
+            .send_counting(&mut parts, self.context.stall, &mut taken);
         self.record.bytes = taken.saturating_sub(bytes.len() as u64);
         if let Err(error) = sent {
             self.record.note = Some(format!("sending to the client: {error}"));
@@ -187,7 +191,7 @@ impl Exchange {
             return Err(error);
         }
         let left = head.length.unwrap_or(0).saturating_sub(self.record.bytes);
-        let mut out = Outgoing {
+        let mut out = ResponseBody {
             exchange: self,
             framing,
             left,
@@ -216,7 +220,7 @@ impl Exchange {
     }
 
     fn keeps_alive(&self) -> bool {
-        self.head.keep_alive && !self.manners.closing.load(Ordering::Relaxed)
+        self.head.keep_alive && !self.context.closing.load(Ordering::Relaxed)
     }
 
     /// How a whole response of known end leaves the connection.
@@ -239,7 +243,7 @@ impl Exchange {
         self.head.keep_alive = false;
         self.record.respond(head.status);
         let bytes = error_bytes(
-            &self.manners,
+            &self.context,
             &self.record.id,
             head,
             message,
@@ -266,7 +270,7 @@ impl Exchange {
         if framing == Framing::UntilClose {
             self.head.keep_alive = false;
         }
-        let style = self.manners.style;
+        let style = self.context.style;
         let connection = style.connection(self.keeps_alive(), self.head.version);
         let bytes = head_bytes(style, &self.record.id, head, framing, connection);
         (bytes, framing)
@@ -275,7 +279,7 @@ impl Exchange {
 
 /// A response's head, on the wire.
 fn head_bytes(
-    style: Style,
+    style: ServerProfile,
     id: &str,
     head: &ResponseHead,
     framing: Framing,
@@ -314,17 +318,17 @@ fn head_bytes(
 
 /// A whole error response that ends its connection, on the wire.
 pub(super) fn error_bytes(
-    manners: &Manners,
+    context: &ServerContext,
     id: &str,
     mut head: ResponseHead,
     message: &str,
     without_body: bool,
 ) -> Vec<u8> {
-    let (kind, body) = manners.style.error(head.status, message);
+    let (kind, body) = context.style.error(head.status, message);
     head.length = Some(body.len() as u64);
     let head = head.with("Content-Type", kind);
     let close = "Connection: close\r\n";
-    let mut bytes = head_bytes(manners.style, id, &head, Framing::Length, close);
+    let mut bytes = head_bytes(context.style, id, &head, Framing::Length, close);
     if !without_body {
         bytes.extend_from_slice(body.as_bytes());
     }
@@ -356,9 +360,9 @@ enum Framing {
 
 /// The body of a response under way. Each write goes to the client at once; nothing is kept back.
 ///
-/// Dropped before [`Outgoing::finish`], the response is visibly broken off: no last chunk, and the
+/// Dropped before [`ResponseBody::finish`], the response is visibly broken off: no last chunk, and the
 /// connection ends, by a reset where its end would pass for the body's.
-pub struct Outgoing {
+pub struct ResponseBody {
     exchange: Exchange,
     framing: Framing,
     /// With a length: bytes still owed.
@@ -366,20 +370,20 @@ pub struct Outgoing {
     ended: bool,
 }
 
-impl Outgoing {
+impl ResponseBody {
     /// Whether the client is to get a body at all.
     pub fn wants_body(&self) -> bool {
         self.framing != Framing::Nothing
     }
 
     /// The record of this request.
-    pub fn record(&mut self) -> &mut Record {
+    pub fn record(&mut self) -> &mut AccessRecord {
         &mut self.exchange.record
     }
 
     /// What ends when the client leaves.
-    pub fn lifeline(&self) -> &Arc<Lifeline> {
-        &self.exchange.client.lifeline
+    pub fn cancel(&self) -> &Arc<CancelToken> {
+        &self.exchange.client.cancel
     }
 
     /// Writes several parts of the body, with a length in one call where the socket takes them. The
@@ -396,7 +400,7 @@ impl Outgoing {
             return Err(io::Error::other("more bytes than were announced"));
         }
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let (client, stall) = (&self.exchange.client, self.exchange.manners.stall);
+        let (client, stall) = (&self.exchange.client, self.exchange.context.stall);
         let mut taken = 0;
         let sent = client.send_counting(&mut slices, stall, &mut taken);
         self.exchange.record.bytes += taken;
@@ -441,11 +445,11 @@ impl Outgoing {
     fn send(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         self.exchange
             .client
-            .send(parts, self.exchange.manners.stall)
+            .send(parts, self.exchange.context.stall)
     }
 }
 
-impl Write for Outgoing {
+impl Write for ResponseBody {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0); // an empty chunk would be the last one
@@ -480,7 +484,7 @@ impl Write for Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         if !self.ended {
             let reset = self.framing == Framing::UntilClose;

@@ -8,7 +8,7 @@ pub const SERVER: &str = concat!("srs-stream-proxy/", env!("CARGO_PKG_VERSION"))
 
 /// The servers of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum ServerProfile {
     /// Players: every web page may read the answers; errors are a line of text.
     Players,
     /// Origins and operators: no web page may; errors are JSON.
@@ -23,7 +23,7 @@ const CORS: &str = "Access-Control-Allow-Origin: *\r\n\
     Access-Control-Allow-Methods: *\r\n\
     Access-Control-Expose-Headers: *\r\n";
 
-impl Style {
+impl ServerProfile {
     /// Whole header lines that go with every response.
     pub fn headers(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! What is kept of a request, and said of it in one log line when it ends.
 
-use crate::server::exchange::Manners;
+use crate::server::exchange::ServerContext;
 use log::{Level, log};
 
 use std::fmt::Debug;
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 pub const REFUSED: &str = "refused";
 
 /// Is told of every request, once, when it ends.
-pub trait Observer: Debug + Send + Sync {
+pub trait RequestObserver: Debug + Send + Sync {
     /// The request's facts; the log line follows.
-    fn ended(&self, record: &Record);
+    fn ended(&self, record: &AccessRecord);
 }
 
 /// Nobody counts.
-impl Observer for () {
-    fn ended(&self, _: &Record) {}
+impl RequestObserver for () {
+    fn ended(&self, _: &AccessRecord) {}
 }
 
 /// One request's facts, logged when it ends however it ends.
 #[derive(Debug)]
-pub struct Record {
+pub struct AccessRecord {
     pub id: String,
     pub peer: SocketAddr,
     pub method: String,
@@ -46,14 +46,14 @@ pub struct Record {
     /// How loud the log line is: `Info`, unless the handler knows that nobody asked for it.
     pub level: Level,
     until_head: Option<Duration>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn RequestObserver>,
     logged: bool,
 }
 
-impl Record {
+impl AccessRecord {
     /// Begins a record; `path` may carry a query, which is left out.
     pub fn new(
-        manners: &Manners,
+        context: &ServerContext,
         id: &str,
         peer: SocketAddr,
         method: &str,
@@ -65,7 +65,7 @@ impl Record {
             id: id.to_owned(),
             peer,
             method: method.to_owned(),
-            path: manners.style.log_path(path).into_owned(),
+            path: context.style.log_path(path).into_owned(),
             kind: REFUSED,
             pick: None,
             status: 0,
@@ -75,7 +75,7 @@ impl Record {
             note: None,
             level: Level::Info,
             until_head: None,
-            observer: manners.observer.clone(),
+            observer: context.observer.clone(),
             logged: false,
         }
     }
@@ -97,7 +97,7 @@ impl Record {
     }
 }
 
-impl Record {
+impl AccessRecord {
     /// Logs it, where that has not been done. A log that is slow holds up who causes the lines: it
     /// comes before the client may ask again.
     pub fn end(&mut self) {
@@ -127,7 +127,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         self.end();
     }

@@ -1,11 +1,11 @@
-//! The private tiny_http server between a door and its workers, and its accept loop.
+//! The private tiny_http server between a listener and its workers, and its accept loop.
 
-use crate::http::head::{Head, Refusal};
-use crate::listener::{Client, Clients, Hall};
+use crate::http::head::{Rejection, RequestHead};
+use crate::listener::{ClientConnection, ConnectionTable, RequestHandler};
 use crate::runtime::pool::Pool;
-use crate::runtime::semaphore::{Place, Places};
-use crate::server::exchange::{Exchange, Manners, ResponseHead, error_bytes};
-use crate::server::record::Record;
+use crate::runtime::semaphore::{Permit, Semaphore};
+use crate::server::exchange::{Exchange, ResponseHead, ServerContext, error_bytes};
+use crate::server::record::AccessRecord;
 use log::{debug, error, warn};
 use std::io::{self, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -34,29 +34,29 @@ pub trait Service: Send + Sync + 'static {
     /// Whether the body that this head announces is to be read.
     ///
     /// # Errors
-    /// The refusal to send when not.
-    fn admit_body(&self, head: &Head) -> Result<(), Refusal>;
+    /// The rejection to send when not.
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection>;
 
     /// Answers a request.
     fn handle(&self, exchange: Exchange);
 }
 
-/// A job for a worker: tiny_http's request, whose client waits in the door's table.
+/// A job for a worker: tiny_http's request, whose client waits in the listener's table.
 struct Job {
     request: tiny_http::Request,
     client: u64,
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
-/// A server behind a door.
+/// A server behind a listener.
 pub struct Server {
-    manners: Arc<Manners>,
+    context: Arc<ServerContext>,
     service: Arc<dyn Service>,
-    clients: Arc<Clients>,
+    clients: Arc<ConnectionTable>,
     private: Mutex<Private>,
     short: Arc<Pool<Job>>,
     long: Arc<Pool<Job>>,
-    streams: Arc<Places>,
+    streams: Arc<Semaphore>,
 }
 
 struct Private {
@@ -76,18 +76,18 @@ pub struct Bounds {
 }
 
 impl Server {
-    /// Builds the private server for the clients of a door.
+    /// Builds the private server for the clients of a listener.
     ///
     /// # Errors
     /// What making private sockets says.
     pub fn new(
         service: Arc<dyn Service>,
-        manners: Arc<Manners>,
-        clients: Arc<Clients>,
+        context: Arc<ServerContext>,
+        clients: Arc<ConnectionTable>,
         bounds: Bounds,
     ) -> io::Result<Arc<Self>> {
         let pool = |name, most| {
-            let (service, manners, clients) = (service.clone(), manners.clone(), clients.clone());
+            let (service, context, clients) = (service.clone(), context.clone(), clients.clone());
             Pool::new(name, most, bounds.stack, move |job: Job| {
                 // Nothing is written to tiny_http; dropping its writer lets the next one have it. It
                 // comes first: a request that is dropped whole is answered by tiny_http, into a
@@ -97,16 +97,16 @@ impl Server {
                     return;
                 };
                 let Some(passed) = client.take() else { return };
-                let exchange = Exchange::new(passed, client, manners.clone());
-                service.handle(exchange.at(job.place));
+                let exchange = Exchange::new(passed, client, context.clone());
+                service.handle(exchange.at(job.permit));
             })
         };
         Ok(Arc::new(Self {
             private: Mutex::new(Private::new()?),
             short: pool("short", bounds.short),
             long: pool("stream search", bounds.long),
-            streams: Places::new(bounds.long),
-            manners,
+            streams: Semaphore::new(bounds.long),
+            context,
             service,
             clients,
         }))
@@ -133,7 +133,7 @@ impl Server {
     }
 
     fn is_closing(&self) -> bool {
-        self.manners.closing.load(Ordering::Acquire)
+        self.context.closing.load(Ordering::Acquire)
     }
 
     fn private(&self) -> MutexGuard<'_, Private> {
@@ -154,19 +154,19 @@ impl Server {
         let long = self
             .service
             .is_long(request.method().as_str(), request.url());
-        let (pool, place) = if long {
+        let (pool, permit) = if long {
             (&self.long, self.streams.take())
         } else {
             (&self.short, None)
         };
-        if long && place.is_none() {
+        if long && permit.is_none() {
             drop(request.into_writer());
             return self.turn_away(client, long);
         }
         let job = Job {
             request,
             client,
-            place,
+            permit,
         };
         if let Err(job) = pool.run(job) {
             drop(job.request.into_writer());
@@ -187,7 +187,7 @@ impl Server {
             "Too many requests at once. Try again in a moment."
         };
         let head = ResponseHead::new(503).with("Retry-After", RETRY_AFTER);
-        let mut exchange = Exchange::new(passed, client, self.manners.clone());
+        let mut exchange = Exchange::new(passed, client, self.context.clone());
         exchange.record.note = Some("all workers are busy".to_owned());
         exchange.answer_at_once(head, message);
     }
@@ -214,20 +214,20 @@ impl Server {
     }
 }
 
-impl Hall for Server {
-    fn admit_body(&self, head: &Head) -> Result<(), Refusal> {
+impl RequestHandler for Server {
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         self.service.admit_body(head)
     }
 
-    fn is_long(&self, head: &Head) -> bool {
+    fn is_long(&self, head: &RequestHead) -> bool {
         self.service.is_long(&head.method, &head.target)
     }
 
-    fn enter(&self, client: &Arc<Client>) -> Result<(), Refusal> {
+    fn enter(&self, client: &Arc<ClientConnection>) -> Result<(), Rejection> {
         // The header lines stay with the client: tiny_http knows only ASCII, HTTP does not, and they
         // are parsed already.
         let head = client.with_request(|request| {
-            let Head { method, target, .. } = &request.head;
+            let RequestHead { method, target, .. } = &request.head;
             format!(
                 "{method} {target} HTTP/1.1\r\n{CLIENT}: {}\r\n\r\n",
                 client.id
@@ -254,28 +254,35 @@ impl Hall for Server {
                 }
             }
         }
-        Err(Refusal {
+        Err(Rejection {
             status: 503,
             message: "Try again in a moment.",
         })
     }
 
-    fn refuse(&self, client: &Client, id: &str, refusal: &Refusal, head: Option<&Head>) {
+    fn refuse(
+        &self,
+        client: &ClientConnection,
+        id: &str,
+        rejection: &Rejection,
+        head: Option<&RequestHead>,
+    ) {
         let (method, target) = match head {
             Some(head) => (head.method.as_str(), head.target.as_str()),
             None => ("-", "-"), // what came may not be fit for a log
         };
-        let manners = &self.manners;
-        let mut record = Record::new(manners, id, client.peer, method, target, Instant::now());
-        record.status = refusal.status;
-        record.note = Some(refusal.message.to_owned());
-        let mut head = ResponseHead::new(refusal.status);
-        if refusal.status == 405 {
+        let context = &self.context;
+        let mut record =
+            AccessRecord::new(context, id, client.peer, method, target, Instant::now());
+        record.status = rejection.status;
+        record.note = Some(rejection.message.to_owned());
+        let mut head = ResponseHead::new(rejection.status);
+        if rejection.status == 405 {
             head = head.with("Allow", self.service.methods(target));
         }
-        let bytes = error_bytes(&self.manners, id, head, refusal.message, method == "HEAD");
+        let bytes = error_bytes(&self.context, id, head, rejection.message, method == "HEAD");
         if !client.send_at_once(&bytes) {
-            debug!("{id} cannot be told {}", refusal.status);
+            debug!("{id} cannot be told {}", rejection.status);
         }
     }
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// playlist every few seconds.
 const SEEN: Duration = Duration::from_secs(30);
 /// Streams that are counted at most.
-const MOST_STREAMS: usize = 10_000;
+const MAX_STREAMS: usize = 10_000;
 /// HLS players that are told apart for one stream at most.
-const MOST_PLAYERS: usize = 10_000;
+const MAX_PLAYERS: usize = 10_000;
 /// Bit rates are over this time.
 const RATE_TIME: Duration = Duration::from_secs(5);
 /// How many past rates are kept of all streams together: five minutes.
@@ -20,12 +20,12 @@ const HISTORY: usize = 60;
 
 /// Counts the bytes that go to the viewers of one stream, and of all.
 #[derive(Debug, Clone)]
-pub struct Meter {
+pub struct ByteCounter {
     own: Arc<Counters>,
     all: Arc<AtomicU64>,
 }
 
-impl Meter {
+impl ByteCounter {
     /// Counts bytes of body that were handed to a client.
     pub fn add(&self, bytes: u64) {
         self.own.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -40,7 +40,7 @@ struct Counters {
 }
 
 #[derive(Debug)]
-struct Watched {
+struct StreamEntry {
     counters: Arc<Counters>,
     origin: Arc<str>,
     address: String,
@@ -73,21 +73,21 @@ pub struct StreamView {
 pub struct Totals {
     pub bytes: u64,
     pub bits_per_second: u64,
-    /// Past rates in bits per second, the oldest first, one each [`Viewers::step`].
+    /// Past rates in bits per second, the oldest first, one each [`StreamStats::step`].
     pub history: Vec<u64>,
 }
 
 /// The table of streams that are being watched. Its lock is taken when a request begins or ends, not
 /// while it runs.
 #[derive(Debug, Default)]
-pub struct Viewers {
+pub struct StreamStats {
     bytes: Arc<AtomicU64>,
-    state: Mutex<State>,
+    state: Mutex<StatsState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    streams: HashMap<StreamUrl, Watched>,
+struct StatsState {
+    streams: HashMap<StreamUrl, StreamEntry>,
     looked: Option<Instant>,
     last_bytes: u64,
     rate: u64,
@@ -97,9 +97,9 @@ struct State {
 /// A live viewer; it counts until this is dropped.
 #[derive(Debug)]
 pub struct Viewer {
-    viewers: Arc<Viewers>,
+    viewers: Arc<StreamStats>,
     stream: StreamUrl,
-    pub meter: Meter,
+    pub meter: ByteCounter,
 }
 
 impl Drop for Viewer {
@@ -112,7 +112,7 @@ impl Drop for Viewer {
     }
 }
 
-impl Viewers {
+impl StreamStats {
     /// Time between two entries of the history.
     pub fn step() -> Duration {
         RATE_TIME
@@ -120,7 +120,7 @@ impl Viewers {
 
     /// A live viewer of a stream comes, served by that origin.
     pub fn live(self: &Arc<Self>, stream: &StreamUrl, origin: &Arc<str>, address: &str) -> Viewer {
-        let meter = self.seen(stream, origin, address, None);
+        let meter = self.touch(stream, origin, address, None);
         meter.own.live.fetch_add(1, Ordering::Relaxed);
         Viewer {
             viewers: self.clone(),
@@ -130,18 +130,18 @@ impl Viewers {
     }
 
     /// A playlist or a segment of a stream is served; `player` tells HLS players apart where it can.
-    pub fn seen(
+    pub fn touch(
         &self,
         stream: &StreamUrl,
         origin: &Arc<str>,
         address: &str,
         player: Option<u64>,
-    ) -> Meter {
+    ) -> ByteCounter {
         let now = Instant::now();
         let mut state = self.lock();
         // Room comes with the next look: to search a full table now would cost each request that.
-        if state.streams.len() >= MOST_STREAMS && !state.streams.contains_key(stream) {
-            return Meter {
+        if state.streams.len() >= MAX_STREAMS && !state.streams.contains_key(stream) {
+            return ByteCounter {
                 own: Arc::default(),
                 all: self.bytes.clone(),
             };
@@ -149,7 +149,7 @@ impl Viewers {
         let watched = state
             .streams
             .entry(stream.clone())
-            .or_insert_with(|| Watched {
+            .or_insert_with(|| StreamEntry {
                 counters: Arc::default(),
                 origin: origin.clone(),
                 address: address.to_owned(),
@@ -165,19 +165,19 @@ impl Viewers {
             address.clone_into(&mut watched.address);
         }
         if let Some(player) = player
-            && (watched.players.len() < MOST_PLAYERS || watched.players.contains_key(&player))
+            && (watched.players.len() < MAX_PLAYERS || watched.players.contains_key(&player))
         {
             watched.players.insert(player, now);
         }
-        Meter {
+        ByteCounter {
             own: watched.counters.clone(),
             all: self.bytes.clone(),
         }
     }
 
-    /// Looks at all counters: to be called every [`Viewers::step`], for the rates. Forgets the streams
+    /// Looks at all counters: to be called every [`StreamStats::step`], for the rates. Forgets the streams
     /// that nobody watches any more.
-    pub fn look(&self) {
+    pub fn sample(&self) {
         let now = Instant::now();
         let all = self.bytes.load(Ordering::Relaxed);
         let mut state = self.lock();
@@ -213,7 +213,7 @@ impl Viewers {
     pub fn streams(&self) -> Vec<StreamView> {
         let now = Instant::now();
         let state = self.lock();
-        let view = |(url, watched): (&StreamUrl, &Watched)| {
+        let view = |(url, watched): (&StreamUrl, &StreamEntry)| {
             let live = watched.counters.live.load(Ordering::Relaxed);
             let recent = |seen: &&Instant| now.saturating_duration_since(**seen) < SEEN;
             StreamView {
@@ -242,7 +242,7 @@ impl Viewers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StatsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -257,13 +257,13 @@ mod tests {
 
     #[test]
     fn live_viewers_and_hls_players_are_counted_together() {
-        let viewers = Arc::new(Viewers::default());
+        let viewers = Arc::new(StreamStats::default());
         let origin: Arc<str> = "o".into();
         let one = viewers.live(&stream("a"), &origin, "x:1");
         let two = viewers.live(&stream("a"), &origin, "x:1");
         for player in [1, 1, 2] {
             viewers
-                .seen(&stream("a"), &origin, "x:1", Some(player))
+                .touch(&stream("a"), &origin, "x:1", Some(player))
                 .add(10);
         }
         one.meter.add(5);
@@ -277,24 +277,24 @@ mod tests {
 
     #[test]
     fn rates_are_taken_between_looks_and_the_history_is_bounded() {
-        let viewers = Arc::new(Viewers::default());
-        viewers.look();
+        let viewers = Arc::new(StreamStats::default());
+        viewers.sample();
         viewers
-            .seen(&stream("a"), &"o".into(), "x:1", None)
+            .touch(&stream("a"), &"o".into(), "x:1", None)
             .add(1_000_000);
-        viewers.look();
+        viewers.sample();
         assert!(viewers.streams()[0].bits_per_second > 0);
         for _ in 0..HISTORY * 2 {
-            viewers.look();
+            viewers.sample();
         }
         assert_eq!(viewers.totals().history.len(), HISTORY);
     }
 
     #[test]
     fn a_stream_follows_its_origin_and_the_table_is_bounded() {
-        let viewers = Arc::new(Viewers::default());
-        viewers.seen(&stream("a"), &"o1".into(), "x:1", None);
-        viewers.seen(&stream("a"), &"o2".into(), "x:2", None);
+        let viewers = Arc::new(StreamStats::default());
+        viewers.touch(&stream("a"), &"o1".into(), "x:1", None);
+        viewers.touch(&stream("a"), &"o2".into(), "x:2", None);
         assert_eq!(
             (
                 &*viewers.streams()[0].origin,
@@ -302,19 +302,19 @@ mod tests {
             ),
             ("o2", "x:2")
         );
-        for n in 0..MOST_STREAMS + 10 {
+        for n in 0..MAX_STREAMS + 10 {
             viewers
-                .seen(&stream(&n.to_string()), &"o".into(), "x", None)
+                .touch(&stream(&n.to_string()), &"o".into(), "x", None)
                 .add(1);
         }
-        assert_eq!(viewers.streams().len(), MOST_STREAMS);
+        assert_eq!(viewers.streams().len(), MAX_STREAMS);
     }
 
     #[test]
     fn a_full_table_is_not_searched_for_each_request_but_with_each_look() {
-        let viewers = Arc::new(Viewers::default());
-        let come = |name: &str| viewers.seen(&stream(name), &"o".into(), "x", None);
-        for n in 0..MOST_STREAMS {
+        let viewers = Arc::new(StreamStats::default());
+        let come = |name: &str| viewers.touch(&stream(name), &"o".into(), "x", None);
+        for n in 0..MAX_STREAMS {
             come(&n.to_string());
         }
         let long_ago = Instant::now().checked_sub(SEEN).unwrap();
@@ -324,7 +324,7 @@ mod tests {
         come("new").add(1);
         let counted = || viewers.lock().streams.contains_key(&stream("new"));
         assert!(!counted(), "there is no room yet");
-        viewers.look();
+        viewers.sample();
         come("new").add(1);
         assert!(counted());
         assert_eq!(viewers.totals().bytes, 2, "all bytes count at any time");

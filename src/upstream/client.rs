@@ -1,8 +1,10 @@
 //! Asking an origin: one request, blocking, by ureq.
 
-use crate::http::Fields;
-use crate::runtime::cancel::Lifeline;
-use crate::upstream::connection::{Call, Literal, Spare, Unconnected, Wire, WireConnector};
+use crate::http::Headers;
+use crate::runtime::cancel::CancelToken;
+use crate::upstream::connection::{
+    CallContext, IdleBudget, LiteralResolver, Unconnected, UpstreamConnection, UpstreamConnector,
+};
 use crate::upstream::response::{OriginBody, OriginResponse};
 use log::debug;
 use std::collections::HashMap;
@@ -23,7 +25,7 @@ const IDLE_CONNECTIONS: usize = 64;
 /// How long an idle connection is kept. nginx closes at 75 s, SRS at 15 s.
 const IDLE_AGE: Duration = Duration::from_secs(12);
 /// Origins that idle connections are kept for; beyond it the table starts afresh.
-const MOST_ORIGINS: usize = 1024;
+const MAX_ORIGINS: usize = 1024;
 
 /// The timeouts of the origin side, each from its setting.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +46,11 @@ pub struct OriginRequest<'a> {
     pub head_only: bool,
     /// Path and query.
     pub target: &'a str,
-    pub fields: &'a Fields,
+    pub fields: &'a Headers,
     /// A live stream: a connection of its own, closed afterwards, with small buffers.
     pub live: bool,
     /// Time for connecting and for the response's head, where it is less than the settings'.
-    pub patience: Option<Duration>,
+    pub timeout: Option<Duration>,
 }
 
 /// Why there is no response.
@@ -76,7 +78,7 @@ pub enum OriginError {
 }
 
 /// Is told how origins connect and answer.
-pub trait Watch: Send + Sync {
+pub trait UpstreamObserver: Send + Sync {
     /// A connection came about, after so long.
     fn connected(&self, time: Duration);
     /// A response's head came, so long after its request went out.
@@ -91,8 +93,8 @@ pub struct OriginClient {
     /// ureq walks all idle connections for each request: each origin has its own.
     short: Mutex<HashMap<SocketAddr, Short>>,
     fresh: Agent,
-    spare: Arc<Spare>,
-    watch: Arc<dyn Watch>,
+    idle_budget: Arc<IdleBudget>,
+    watch: Arc<dyn UpstreamObserver>,
 }
 
 struct Short {
@@ -112,13 +114,13 @@ struct Patience {
 impl OriginClient {
     /// A client with those timeouts, which keeps at most `idle` connections that nobody
     /// uses, and whose calls `watch` is told of.
-    pub fn new(times: OriginTimes, idle: usize, watch: Arc<dyn Watch>) -> Self {
-        let spare = Spare::new(idle);
+    pub fn new(times: OriginTimes, idle: usize, watch: Arc<dyn UpstreamObserver>) -> Self {
+        let idle_budget = IdleBudget::new(idle);
         Self {
             times,
             short: Mutex::default(),
-            fresh: agent(times, LIVE_INPUT, 0, &spare),
-            spare,
+            fresh: agent(times, LIVE_INPUT, 0, &idle_budget),
+            idle_budget,
             watch,
         }
     }
@@ -152,13 +154,13 @@ impl OriginClient {
     pub fn send(
         &self,
         request: OriginRequest<'_>,
-        lifeline: &Arc<Lifeline>,
+        cancel: &Arc<CancelToken>,
     ) -> Result<OriginResponse, OriginError> {
-        let patience = Patience {
-            head: request.patience,
+        let timeout = Patience {
+            head: request.timeout,
             whole: None,
         };
-        self.send_patiently(request, patience, lifeline)
+        self.send_patiently(request, timeout, cancel)
     }
 
     /// GETs what must come within `time` in all, its body too: what an API says. One that trickles may
@@ -176,24 +178,24 @@ impl OriginClient {
             address,
             head_only: false,
             target,
-            fields: &Fields::default(),
+            fields: &Headers::default(),
             live: false,
-            patience: None,
+            timeout: None,
         };
-        let patience = Patience {
+        let timeout = Patience {
             head: Some(time),
             whole: Some(time),
         };
-        self.send_patiently(request, patience, &Lifeline::new())
+        self.send_patiently(request, timeout, &CancelToken::new())
     }
 
     fn send_patiently(
         &self,
         request: OriginRequest<'_>,
-        patience: Patience,
-        lifeline: &Arc<Lifeline>,
+        timeout: Patience,
+        cancel: &Arc<CancelToken>,
     ) -> Result<OriginResponse, OriginError> {
-        let result = self.send_once_or_again(request, patience, lifeline);
+        let result = self.send_once_or_again(request, timeout, cancel);
         if let Err(error) = &result {
             self.watch.failed(error);
         }
@@ -203,14 +205,14 @@ impl OriginClient {
     fn send_once_or_again(
         &self,
         request: OriginRequest<'_>,
-        patience: Patience,
-        lifeline: &Arc<Lifeline>,
+        timeout: Patience,
+        cancel: &Arc<CancelToken>,
     ) -> Result<OriginResponse, OriginError> {
         // HEAD has a connection of its own, too: SRS sends a body after it.
         let own = request.live || request.head_only;
         if !own {
             let agent = self.agent_for(request.address);
-            match self.send_by(&agent, request, patience, lifeline) {
+            match self.send_by(&agent, request, timeout, cancel) {
                 (Err(OriginError::Closed(_)), call) if call.reused.get() => {
                     debug!(
                         "{}: a kept connection was closed, once more",
@@ -221,31 +223,31 @@ impl OriginClient {
                 (result, _) => return result,
             }
         }
-        let (result, _) = self.send_by(&self.fresh, request, patience, lifeline);
+        let (result, _) = self.send_by(&self.fresh, request, timeout, cancel);
         if !(own && matches!(result, Err(OriginError::Here(..)))) {
             return result;
         }
         self.close_all_idle();
-        self.send_by(&self.fresh, request, patience, lifeline).0
+        self.send_by(&self.fresh, request, timeout, cancel).0
     }
 
     fn send_by(
         &self,
         agent: &Agent,
         request: OriginRequest<'_>,
-        patience: Patience,
-        lifeline: &Arc<Lifeline>,
-    ) -> (Result<OriginResponse, OriginError>, Rc<Call>) {
+        timeout: Patience,
+        cancel: &Arc<CancelToken>,
+    ) -> (Result<OriginResponse, OriginError>, Rc<CallContext>) {
         let address = request.address;
         let method = if request.head_only { "HEAD" } else { "GET" };
         let path = request.target.split('?').next().unwrap_or_default();
         debug!("{method} http://{address}{path}");
         let head = head_size(&request);
-        let (result, call) = Call::run(lifeline, head, || self.run(agent, request, patience));
+        let (result, call) = CallContext::run(cancel, head, || self.run(agent, request, timeout));
         let result = match result {
             Ok(response) => OriginResponse::of(response, self.times.stall)
                 .map_err(|why| OriginError::Protocol(address, why)),
-            Err(_) if lifeline.is_cut() => Err(OriginError::Left),
+            Err(_) if cancel.is_cancelled() => Err(OriginError::Left),
             Err(error) => Err(explain(address, &error, &call)),
         };
         let connecting = call.connecting.get();
@@ -264,7 +266,7 @@ impl OriginClient {
         &self,
         agent: &Agent,
         request: OriginRequest<'_>,
-        patience: Patience,
+        timeout: Patience,
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let url = format!("http://{}{}", request.address, request.target);
         let mut call = if request.head_only {
@@ -278,25 +280,25 @@ impl OriginClient {
         if request.live || request.head_only {
             call = call.header_raw("Connection", b"close");
         }
-        let Some(time) = patience.head else {
+        let Some(time) = timeout.head else {
             return call.call();
         };
         call.config()
             .timeout_recv_response(Some(time.min(self.times.response)))
             .timeout_connect(Some(time.min(self.times.connect)))
-            .timeout_global(patience.whole)
+            .timeout_global(timeout.whole)
             .build()
             .call()
     }
 
     fn agent_for(&self, address: SocketAddr) -> Agent {
         let mut agents = self.agents();
-        if agents.len() >= MOST_ORIGINS && !agents.contains_key(&address) {
+        if agents.len() >= MAX_ORIGINS && !agents.contains_key(&address) {
             agents.clear();
         }
         let now = Instant::now();
         let short = agents.entry(address).or_insert_with(|| Short {
-            agent: agent(self.times, SHORT_INPUT, IDLE_CONNECTIONS, &self.spare),
+            agent: agent(self.times, SHORT_INPUT, IDLE_CONNECTIONS, &self.idle_budget),
             used: now,
         });
         short.used = now;
@@ -309,7 +311,7 @@ impl OriginClient {
     }
 }
 
-fn agent(times: OriginTimes, input: usize, idle: usize, spare: &Arc<Spare>) -> Agent {
+fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<IdleBudget>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -326,12 +328,12 @@ fn agent(times: OriginTimes, input: usize, idle: usize, spare: &Arc<Spare>) -> A
         .timeout_send_request(Some(times.response))
         .timeout_recv_response(Some(times.response))
         .build();
-    let connector = WireConnector {
+    let connector = UpstreamConnector {
         input,
         stall: times.stall,
-        spare: spare.clone(),
+        idle_budget: idle_budget.clone(),
     };
-    Agent::with_parts(config, connector, Literal)
+    Agent::with_parts(config, connector, LiteralResolver)
 }
 
 /// Room for a request's head, in bytes: all lines, and what ureq adds to them.
@@ -344,7 +346,7 @@ fn head_size(request: &OriginRequest<'_>) -> usize {
     request.target.len() + lines + 256
 }
 
-fn explain(address: SocketAddr, error: &ureq::Error, call: &Call) -> OriginError {
+fn explain(address: SocketAddr, error: &ureq::Error, call: &CallContext) -> OriginError {
     use ureq::Error as E;
     match (call.failed.get(), error) {
         (Some(Unconnected::Here), _) => return OriginError::Here(address, error.to_string()),
@@ -367,6 +369,6 @@ fn explain(address: SocketAddr, error: &ureq::Error, call: &Call) -> OriginError
 const _: fn() = || {
     fn check<T: Send + Sync>() {}
     check::<OriginClient>();
-    check::<Wire>();
+    check::<UpstreamConnection>();
     let _ = size_of::<OriginBody>;
 };

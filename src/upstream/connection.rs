@@ -1,7 +1,7 @@
 //! The connection to an origin, under ureq: small buffers, few system calls, a socket that the
 //! client's leaving can shut, and an end of the body that is told from a reset.
 
-use crate::runtime::cancel::Lifeline;
+use crate::runtime::cancel::CancelToken;
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -20,8 +20,8 @@ use ureq::{Error, Timeout};
 /// What ureq does not tell about a call, noted while it runs. ureq works in the caller's thread and
 /// hands nothing of a request through to its connections: a thread-local is the way to reach them.
 #[derive(Debug)]
-pub(super) struct Call {
-    lifeline: Arc<Lifeline>,
+pub(super) struct CallContext {
+    cancel: Arc<CancelToken>,
     /// Room for the request's head, in bytes.
     head: usize,
     pub began: Instant,
@@ -67,12 +67,12 @@ impl Unconnected {
 /// How many connections may be kept idle, for all origins together: each is a descriptor that a
 /// player could have.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(super) struct IdleBudget {
     most: usize,
     held: AtomicUsize,
 }
 
-impl Spare {
+impl IdleBudget {
     pub fn new(most: usize) -> Arc<Self> {
         let held = AtomicUsize::new(0);
         Arc::new(Self { most, held })
@@ -93,10 +93,10 @@ impl Spare {
 
 /// Bytes that may come without a byte of body in them, or the end of a head: trailers, chunk sizes,
 /// informational responses. ureq reads as many as there are.
-const MOST_FRUITLESS: usize = 256 * 1024;
+const MAX_FRUITLESS: usize = 256 * 1024;
 
 thread_local! {
-    static CALL: RefCell<Option<Rc<Call>>> = const { RefCell::new(None) };
+    static CALL: RefCell<Option<Rc<CallContext>>> = const { RefCell::new(None) };
     /// Bytes that came since this read began, and when that was.
     static FRUITLESS: Cell<(usize, Option<Instant>)> = const { Cell::new((0, None)) };
 }
@@ -106,15 +106,15 @@ pub(super) fn begin_read() {
     FRUITLESS.set((0, Some(Instant::now())));
 }
 
-impl Call {
-    /// Runs `work` as one call for the client on that lifeline; gives what was noted, too.
+impl CallContext {
+    /// Runs `work` as one call for the client on that cancel token; gives what was noted, too.
     pub fn run<T>(
-        lifeline: &Arc<Lifeline>,
+        cancel: &Arc<CancelToken>,
         head: usize,
         work: impl FnOnce() -> T,
     ) -> (T, Rc<Self>) {
         let call = Rc::new(Self {
-            lifeline: lifeline.clone(),
+            cancel: cancel.clone(),
             head,
             began: Instant::now(),
             connecting: Cell::new(None),
@@ -137,9 +137,9 @@ impl Call {
 
 /// Takes an address literal for what it is; names are not resolved, for origins register addresses.
 #[derive(Debug)]
-pub(super) struct Literal;
+pub(super) struct LiteralResolver;
 
-impl Resolver for Literal {
+impl Resolver for LiteralResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let address: SocketAddr = authority.parse().map_err(|_| Error::HostNotFound)?;
@@ -151,34 +151,39 @@ impl Resolver for Literal {
 
 /// Makes connections.
 #[derive(Debug)]
-pub(super) struct WireConnector {
+pub(super) struct UpstreamConnector {
     /// Largest size of the input buffer, in bytes.
     pub input: usize,
     /// Longest silence within a body.
     pub stall: Duration,
-    pub spare: Arc<Spare>,
+    pub idle_budget: Arc<IdleBudget>,
 }
 
-impl WireConnector {
+impl UpstreamConnector {
     /// A connected socket, shut down when the client leaves meanwhile.
-    fn open(&self, address: SocketAddr, time: Duration, call: Option<&Call>) -> io::Result<Wire> {
+    fn open(
+        &self,
+        address: SocketAddr,
+        time: Duration,
+        call: Option<&CallContext>,
+    ) -> io::Result<UpstreamConnection> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         let stream = Arc::new(TcpStream::from(socket));
-        let mut wire = Wire {
+        let mut wire = UpstreamConnection {
             stream: stream.clone(),
-            lifeline: None,
-            buffers: WireBuffers::new(self.input),
+            cancel: None,
+            buffers: ConnectionBuffers::new(self.input),
             stall: self.stall,
             read_time: None,
             write_time: None,
             served: false,
             idles: false,
-            spare: self.spare.clone(),
+            idle_budget: self.idle_budget.clone(),
         };
         // Tied before it connects, so that a client that leaves ends the wait for the connection too.
         if let Some(call) = call
-            && !wire.tie(call.lifeline.clone())
+            && !wire.tie(call.cancel.clone())
         {
             return Err(client_left());
         }
@@ -188,14 +193,18 @@ impl WireConnector {
     }
 }
 
-impl Connector<()> for WireConnector {
-    type Out = Wire;
+impl Connector<()> for UpstreamConnector {
+    type Out = UpstreamConnection;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Wire>, Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<UpstreamConnection>, Error> {
         let Some(address) = details.addrs.first() else {
             return Err(Error::HostNotFound);
         };
-        let call = Call::current();
+        let call = CallContext::current();
         let time = details
             .timeout
             .not_zero()
@@ -222,11 +231,11 @@ fn connect(stream: &TcpStream, address: SocketAddr, time: Duration) -> io::Resul
 
 /// One connection to an origin.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct UpstreamConnection {
     stream: Arc<TcpStream>,
     /// Of the client that is served now; none while the connection idles.
-    lifeline: Option<Arc<Lifeline>>,
-    buffers: WireBuffers,
+    cancel: Option<Arc<CancelToken>>,
+    buffers: ConnectionBuffers,
     stall: Duration,
     read_time: Option<Duration>,
     write_time: Option<Duration>,
@@ -234,20 +243,20 @@ pub(super) struct Wire {
     served: bool,
     /// Whether it is one of the spare ones.
     idles: bool,
-    spare: Arc<Spare>,
+    idle_budget: Arc<IdleBudget>,
 }
 
-impl Wire {
+impl UpstreamConnection {
     /// Ties it to a client; `false` when that has left.
-    fn tie(&mut self, lifeline: Arc<Lifeline>) -> bool {
-        let held = lifeline.attach(&self.stream);
-        self.lifeline = Some(lifeline);
+    fn tie(&mut self, cancel: Arc<CancelToken>) -> bool {
+        let held = cancel.bind_socket(&self.stream);
+        self.cancel = Some(cancel);
         held
     }
 
     fn untie(&mut self) {
-        if let Some(lifeline) = self.lifeline.take() {
-            lifeline.detach(&self.stream);
+        if let Some(cancel) = self.cancel.take() {
+            cancel.unbind_socket(&self.stream);
         }
     }
 
@@ -261,20 +270,20 @@ impl Wire {
 
     fn awaken(&mut self) {
         if std::mem::take(&mut self.idles) {
-            self.spare.give();
+            self.idle_budget.give();
         }
     }
 
-    fn is_cut(&self) -> bool {
-        self.lifeline
+    fn is_cancelled(&self) -> bool {
+        self.cancel
             .as_ref()
-            .is_some_and(|lifeline| lifeline.is_cut())
+            .is_some_and(|cancel| cancel.is_cancelled())
     }
 }
 
-impl Drop for Wire {
+impl Drop for UpstreamConnection {
     fn drop(&mut self) {
-        self.untie(); // the lifeline would keep the socket open
+        self.untie(); // the cancel token would keep the socket open
         self.awaken();
     }
 }
@@ -289,19 +298,19 @@ fn differs(set: Option<Duration>, wanted: Duration) -> bool {
     set.is_none_or(|set| wanted > set || wanted < set - set / 8)
 }
 
-impl Transport for Wire {
+impl Transport for UpstreamConnection {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        if let Some(call) = Call::current() {
+        if let Some(call) = CallContext::current() {
             if !self.served {
                 call.connecting.set(Some(call.began.elapsed()));
             }
             call.connected.set(true);
             call.reused.set(self.served);
-            if self.lifeline.is_none() && !self.tie(call.lifeline.clone()) {
+            if self.cancel.is_none() && !self.tie(call.cancel.clone()) {
                 return Err(Error::Io(client_left()));
             }
         }
@@ -346,18 +355,18 @@ impl Transport for Wire {
         };
         match got {
             Ok(got) => {
-                if got == 0 && self.is_cut() {
+                if got == 0 && self.is_cancelled() {
                     return Err(Error::Io(client_left()));
                 }
                 if got > 0
-                    && let Some(call) = Call::current()
+                    && let Some(call) = CallContext::current()
                 {
                     call.answered.set(true);
                 }
                 self.buffers.input_appended(got);
                 let (before, since) = FRUITLESS.get();
                 FRUITLESS.set((before + got, since));
-                if before + got > MOST_FRUITLESS {
+                if before + got > MAX_FRUITLESS {
                     let message =
                         "the origin sends trailers, or informational responses, without end";
                     return Err(Error::Io(io::Error::other(message)));
@@ -391,7 +400,7 @@ impl Transport for Wire {
         if self.idles {
             self.awaken();
         } else {
-            self.idles = self.spare.take();
+            self.idles = self.idle_budget.take();
             return self.idles;
         }
         true
@@ -405,7 +414,7 @@ fn bounded(time: Duration) -> Option<Duration> {
 
 /// Room for one request's head going out, only while it goes out, and for what comes in.
 #[derive(Debug)]
-struct WireBuffers {
+struct ConnectionBuffers {
     /// Grows with what comes: a thousand viewers of a quiet stream need not have room for a loud one.
     input: Vec<u8>,
     most: usize,
@@ -418,7 +427,7 @@ struct WireBuffers {
 /// First size of an input buffer, in bytes: a frame of a stream of 1 Mb/s, or a small playlist.
 const FIRST_INPUT: usize = 6 * 1024;
 
-impl WireBuffers {
+impl ConnectionBuffers {
     fn new(most: usize) -> Self {
         Self {
             input: Vec::new(),
@@ -431,10 +440,10 @@ impl WireBuffers {
     }
 }
 
-impl Buffers for WireBuffers {
+impl Buffers for ConnectionBuffers {
     fn output(&mut self) -> &mut [u8] {
         if self.output.is_empty() {
-            let head = Call::current().map_or(self.most, |call| call.head);
+            let head = CallContext::current().map_or(self.most, |call| call.head);
             self.output = vec![0; head];
         }
         &mut self.output

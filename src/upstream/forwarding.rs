@@ -1,8 +1,8 @@
 //! Which header lines go on: from the player to the origin, and from the origin to the player.
 
 use crate::config::TrustedProxies;
-use crate::http::Fields;
-use crate::http::head::{Head, Version};
+use crate::http::Headers;
+use crate::http::head::{RequestHead, Version};
 use std::net::IpAddr;
 
 /// Lines that belong to one hop (RFC 9110 section 7.6.1, RFC 9112 section 9.6), and those that frame
@@ -57,7 +57,7 @@ pub struct Forwarding {
 
 impl Forwarding {
     /// Whether the request has been through this very process before.
-    pub fn is_loop(&self, fields: &Fields) -> bool {
+    pub fn is_loop(&self, fields: &Headers) -> bool {
         fields
             .tokens("via")
             .filter_map(|entry| entry.split(u8::is_ascii_whitespace).nth(1))
@@ -67,8 +67,8 @@ impl Forwarding {
     /// The lines for the origin: the player's end-to-end ones in their spelling, its `Host`, by which
     /// SRS chooses the vhost, and where it came from. `X-Real-IP` is spelt so, for SRS misses it in
     /// any other case.
-    pub fn to_origin(&self, head: &Head, peer: IpAddr, playlist: bool) -> Fields {
-        let mut fields = Fields::default();
+    pub fn to_origin(&self, head: &RequestHead, peer: IpAddr, playlist: bool) -> Headers {
+        let mut fields = Headers::default();
         let trusted = self.trusted.contains(peer);
         if let Some(host) = &head.host {
             fields.push("Host", host.as_bytes());
@@ -118,7 +118,7 @@ impl Forwarding {
 }
 
 /// All lines of a list header as one, or `None` where there is none (RFC 9110 section 5.3).
-fn joined(fields: &Fields, name: &str) -> Option<Vec<u8>> {
+fn joined(fields: &Headers, name: &str) -> Option<Vec<u8>> {
     let entries: Vec<&[u8]> = fields.tokens(name).collect();
     (!entries.is_empty()).then(|| entries.join(&b", "[..]))
 }
@@ -129,14 +129,14 @@ fn first_entry(list: &[u8]) -> Vec<u8> {
 }
 
 /// The lines for the player: the origin's end-to-end ones.
-pub fn to_player(response: &Fields) -> Fields {
+pub fn to_player(response: &Headers) -> Headers {
     let kept = response.iter().filter(|(name, _)| {
         !is_one_of(name, &HOP_BY_HOP)
             && !response.has_token("connection", name)
             && !is_one_of(name, &REPLACED)
             && !starts_with(name, "access-control-")
     });
-    Fields::of(kept)
+    Headers::of(kept)
 }
 
 #[cfg(test)]
@@ -226,7 +226,7 @@ mod tests {
             ("1.1 me-10", false),
             ("me-1", false),
         ] {
-            let fields = Fields::of([("via", via.as_bytes())].into_iter());
+            let fields = Headers::of([("via", via.as_bytes())].into_iter());
             assert_eq!(own.is_loop(&fields), looped, "{via}");
         }
     }
@@ -246,7 +246,7 @@ mod tests {
             ("Set-Cookie", "a"),
             ("Set-Cookie", "b"),
         ];
-        let origin = Fields::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let origin = Headers::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())));
         let kept: Vec<_> = to_player(&origin)
             .iter()
             .map(|(name, _)| name.to_owned())

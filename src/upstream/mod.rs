@@ -5,5 +5,5 @@ mod connection;
 pub mod forwarding;
 mod response;
 
-pub use client::{OriginClient, OriginError, OriginRequest, OriginTimes, Watch};
+pub use client::{OriginClient, OriginError, OriginRequest, OriginTimes, UpstreamObserver};
 pub use response::{OriginBody, OriginResponse};

@@ -1,6 +1,6 @@
 //! An origin's response, in plain types.
 
-use crate::http::Fields;
+use crate::http::Headers;
 use crate::upstream::connection;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use ureq::{Body, BodyReader};
 pub struct OriginResponse {
     pub status: u16,
     /// All header lines, hop-by-hop ones too; names are spelt in the usual way.
-    pub fields: Fields,
+    pub fields: Headers,
     /// The body's announced length in bytes; `None` where it is chunked or ends with the connection.
     pub length: Option<u64>,
     pub body: OriginBody,
@@ -58,7 +58,7 @@ impl OriginResponse {
             return Err("it switches protocols, which nobody asked for".to_owned());
         }
         let length = length(&parts.headers)?;
-        let mut fields = Fields::default();
+        let mut fields = Headers::default();
         for (name, value) in &parts.headers {
             fields.push(&usual_spelling(name.as_str()), value.as_bytes());
         }

@@ -1,7 +1,7 @@
 //! What the Redis balancer needs of the memory that it goes on from.
 
 use crate::balancer::Balancer;
-use crate::balancer::memory::{Entry, Memory};
+use crate::balancer::memory::{Memory, OriginEntry};
 use crate::balancer::origin::Origin;
 use crate::stream::url::StreamUrl;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Memory {
 
     /// All origins with the time of their heartbeat, and whether they are draining.
     pub fn snapshot(&self) -> Vec<(Arc<Origin>, Instant, bool)> {
-        let view = |entry: &Entry| (entry.origin.clone(), entry.heartbeat, entry.draining);
+        let view = |entry: &OriginEntry| (entry.origin.clone(), entry.heartbeat, entry.draining);
         self.lock().entries.values().map(view).collect()
     }
 

@@ -239,21 +239,18 @@ fn the_table_is_bounded_and_gives_room_to_the_living() {
         let ip = format!("10.0.{}.{}", n / 250, n % 250 + 1);
         origin(&format!("o{n}"), &ip, 1)
     };
-    for n in 0..MOST_ORIGINS {
+    for n in 0..MAX_ORIGINS {
         memory.register(nth(n)).unwrap();
     }
-    assert!(memory.register(nth(MOST_ORIGINS)).is_err());
+    assert!(memory.register(nth(MAX_ORIGINS)).is_err());
     assert!(
         memory.register(nth(5)).is_ok(),
         "a known one is always taken"
     );
     memory.pin(&stream("x"), &id("o7"));
     age(&memory, "o7", TTL);
-    assert!(
-        memory.register(nth(MOST_ORIGINS)).is_ok(),
-        "for a stale one"
-    );
-    assert_eq!(memory.origins().len(), MOST_ORIGINS);
+    assert!(memory.register(nth(MAX_ORIGINS)).is_ok(), "for a stale one");
+    assert_eq!(memory.origins().len(), MAX_ORIGINS);
     assert_eq!((pinned(&memory, "x"), memory.lock().pins.len()), (None, 0));
 }
 

@@ -17,20 +17,20 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The Redis of the settings.
 #[derive(Clone)]
-pub struct RedisSite {
+pub struct RedisAddress {
     settings: RedisSettings,
 }
 
 /// Why Redis cannot be used; one line that names host and port, and never the password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("Redis at {site}: {why}")]
+#[error("Redis at {address}: {why}")]
 pub struct BadRedis {
-    site: String,
+    address: String,
     why: String,
 }
 
 /// `host:port`.
-impl fmt::Display for RedisSite {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RedisSettings { host, port, .. } = &self.settings;
         match host.contains(':') {
@@ -40,7 +40,7 @@ impl fmt::Display for RedisSite {
     }
 }
 
-impl RedisSite {
+impl RedisAddress {
     /// That Redis.
     pub fn new(settings: &RedisSettings) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl RedisSite {
             text
         };
         BadRedis {
-            site: self.to_string(),
+            address: self.to_string(),
             why,
         }
     }

@@ -13,33 +13,33 @@ const STREAMS: usize = 20_000;
 /// Foreign session ids that are kept at least.
 const SESSIONS: usize = 4096;
 /// Keys that were warned of once; beyond it nothing is warned of any more.
-const MOST_WARNED: usize = 1000;
+const MAX_WARNED: usize = 1000;
 /// A copy is believed for this long.
-pub const COPY_TIME: Duration = Duration::from_secs(1);
+pub const CACHE_TIME: Duration = Duration::from_secs(1);
 
 /// What requests and the link's thread share.
-pub struct Shared {
+pub struct SharedTables {
     /// The origins and pins that are known here. It never waits for Redis.
     pub memory: Memory,
     /// How long an origin lives after a heartbeat.
     pub ttl: Duration,
-    copies: Mutex<Copies>,
+    cache: Mutex<PinCache>,
     warned: Mutex<HashSet<String>>,
 }
 
 /// The copies.
-pub struct Copies {
+pub struct PinCache {
     /// By stream.
-    pub pins: Recent<PinCopy>,
+    pub pins: Recent<CachedPin>,
     /// Sessions of others, by id.
-    pub foreign: Recent<SessionCopy>,
+    pub foreign: Recent<CachedSession>,
     /// When the session of a stream was written last.
     pub sessions: Recent<Option<Instant>>,
 }
 
 /// A pin in Redis, as far as it is known.
 #[derive(Debug, Default)]
-pub struct PinCopy {
+pub struct CachedPin {
     /// When Redis was asked last, or told.
     pub looked: Option<Instant>,
     /// When this proxy changed it last.
@@ -52,7 +52,7 @@ pub struct PinCopy {
 
 /// Another proxy's session.
 #[derive(Debug, Default)]
-pub struct SessionCopy {
+pub struct CachedSession {
     pub looked: Option<Instant>,
     pub stream: Option<StreamUrl>,
 }
@@ -62,11 +62,11 @@ pub fn within(at: Option<Instant>, time: Duration, now: Instant) -> bool {
     at.is_some_and(|at| now.saturating_duration_since(at) < time)
 }
 
-impl PinCopy {
+impl CachedPin {
     /// Whether Redis is to be asked. Where an origin is known only one request asks, and the others go
     /// on with the copy meanwhile.
     pub fn is_old(&mut self, now: Instant) -> bool {
-        if within(self.looked, COPY_TIME, now) {
+        if within(self.looked, CACHE_TIME, now) {
             return false;
         }
         if self.id.is_some() {
@@ -76,13 +76,13 @@ impl PinCopy {
     }
 }
 
-impl Shared {
+impl SharedTables {
     /// Nothing is known yet.
     pub fn new(ttl: Duration) -> Self {
         Self {
             memory: Memory::new(ttl),
             ttl,
-            copies: Mutex::new(Copies {
+            cache: Mutex::new(PinCache {
                 pins: Recent::new(STREAMS),
                 foreign: Recent::new(SESSIONS),
                 sessions: Recent::new(STREAMS),
@@ -92,8 +92,8 @@ impl Shared {
     }
 
     /// The copies; memory may be asked under this lock, Redis never.
-    pub fn copies(&self) -> MutexGuard<'_, Copies> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn cache(&self) -> MutexGuard<'_, PinCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A foreign or broken value under one of our keys: one line for each key.
@@ -104,7 +104,7 @@ impl Shared {
     /// One line for each `about`.
     pub fn warn_once(&self, about: &str, line: &str) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.len() < MOST_WARNED && warned.insert(about.to_owned()) {
+        if warned.len() < MAX_WARNED && warned.insert(about.to_owned()) {
             drop(warned);
             warn!("{line}");
         }
@@ -117,12 +117,12 @@ mod tests {
 
     #[test]
     fn one_asks_for_a_known_stream_and_all_for_an_unknown_one() {
-        let (mut copy, now) = (PinCopy::default(), Instant::now());
+        let (mut copy, now) = (CachedPin::default(), Instant::now());
         assert!(copy.is_old(now) && copy.is_old(now), "nothing is known");
         copy.id = Some("o".into());
         assert!(copy.is_old(now));
         assert!(!copy.is_old(now), "somebody is asking");
-        assert!(copy.is_old(now + COPY_TIME));
+        assert!(copy.is_old(now + CACHE_TIME));
         copy.id = None;
         copy.looked = Some(now);
         assert!(
@@ -133,11 +133,11 @@ mod tests {
 
     #[test]
     fn each_key_is_warned_of_once_and_not_too_many() {
-        let shared = Shared::new(Duration::from_secs(1));
-        for n in 0..MOST_WARNED * 2 {
+        let shared = SharedTables::new(Duration::from_secs(1));
+        for n in 0..MAX_WARNED * 2 {
             shared.skip(&n.to_string(), "test");
             shared.skip("the same", "test");
         }
-        assert_eq!(shared.warned.lock().unwrap().len(), MOST_WARNED);
+        assert_eq!(shared.warned.lock().unwrap().len(), MAX_WARNED);
     }
 }

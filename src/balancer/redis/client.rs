@@ -1,8 +1,8 @@
 //! The link to Redis: one connection on a thread of its own. Requests hand it their commands, and all
 //! that wait at the same time go out as one pipeline: one round trip, whoever asks, and no lock over it.
 
-use crate::balancer::redis::address::{BadRedis, RedisSite};
-use crate::balancer::redis::sync::Picture;
+use crate::balancer::redis::address::{BadRedis, RedisAddress};
+use crate::balancer::redis::sync::OriginSync;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use log::{debug, info, warn};
 use redis::{Cmd, Connection, ConnectionLike, Pipeline, RedisError, Value};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 /// Jobs that wait at most; beyond it a request goes on with what this proxy knows itself.
-const MOST_WAITING: usize = 4096;
+const MAX_WAITING: usize = 4096;
 /// Jobs that go out at once at most.
 const BATCH: usize = 256;
 /// How long a request waits for its answer: the connection's own timeout, and the batch before.
@@ -24,10 +24,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// Redis cannot be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Away;
+pub struct RedisUnavailable;
 
 /// What requests hold of the link.
-pub struct Link {
+pub struct RedisClient {
     jobs: Sender<Job>,
     up: Arc<AtomicBool>,
 }
@@ -37,26 +37,26 @@ struct Job {
     answer: Option<Sender<Vec<Value>>>,
 }
 
-impl Link {
+impl RedisClient {
     /// Connects, reads the picture for the first time, and keeps both up from now on.
     ///
     /// # Errors
     /// [`BadRedis`] when there is no Redis, or it does not let us in; the system's error when there is
     /// no thread.
-    pub fn start(site: RedisSite, picture: Picture) -> Result<Self, LinkError> {
-        let (jobs, inbox) = bounded(MOST_WAITING);
+    pub fn start(address: RedisAddress, sync: OriginSync) -> Result<Self, RedisClientError> {
+        let (jobs, inbox) = bounded(MAX_WAITING);
         let up = Arc::new(AtomicBool::new(false));
-        let mut keeper = Keeper {
-            site,
-            picture,
+        let mut keeper = RedisWorker {
+            address,
+            sync,
             inbox,
             up: up.clone(),
         };
-        let connection = keeper.connect().map_err(LinkError::Redis)?;
+        let connection = keeper.connect().map_err(RedisClientError::Redis)?;
         thread::Builder::new()
             .name("redis".to_owned())
             .spawn(move || keeper.run(connection))
-            .map_err(LinkError::Thread)?;
+            .map_err(RedisClientError::Thread)?;
         Ok(Self { jobs, up })
     }
 
@@ -69,18 +69,18 @@ impl Link {
     /// Gives a value for each command; one that Redis refused is a [`Value::ServerError`].
     ///
     /// # Errors
-    /// [`Away`]; then nothing is known of what became of the commands.
-    pub fn ask(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Away> {
+    /// [`RedisUnavailable`]; then nothing is known of what became of the commands.
+    pub fn ask(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisUnavailable> {
         let (answer, answers) = bounded(1);
         self.send(Job {
             commands,
             answer: Some(answer),
         })?;
-        answers.recv_timeout(PATIENCE).map_err(|_| Away)
+        answers.recv_timeout(PATIENCE).map_err(|_| RedisUnavailable)
     }
 
     /// Hands over commands whose answers nobody waits for. Gives whether they will be sent.
-    pub fn tell(&self, commands: Vec<Cmd>) -> bool {
+    pub fn announce(&self, commands: Vec<Cmd>) -> bool {
         let job = Job {
             commands,
             answer: None,
@@ -88,28 +88,28 @@ impl Link {
         self.send(job).is_ok()
     }
 
-    fn send(&self, job: Job) -> Result<(), Away> {
+    fn send(&self, job: Job) -> Result<(), RedisUnavailable> {
         if !self.is_up() {
-            return Err(Away);
+            return Err(RedisUnavailable);
         }
         match self.jobs.try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Away),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(RedisUnavailable),
         }
     }
 }
 
 /// Why there is no link.
 #[derive(Debug)]
-pub enum LinkError {
+pub enum RedisClientError {
     Redis(BadRedis),
     Thread(io::Error),
 }
 
 /// The thread's own.
-struct Keeper {
-    site: RedisSite,
-    picture: Picture,
+struct RedisWorker {
+    address: RedisAddress,
+    sync: OriginSync,
     inbox: Receiver<Job>,
     up: Arc<AtomicBool>,
 }
@@ -127,7 +127,7 @@ impl From<RedisError> for End {
     }
 }
 
-impl Keeper {
+impl RedisWorker {
     fn run(mut self, connection: Connection) {
         let mut connection = Some(connection);
         while let Some(open) = connection.take() {
@@ -138,7 +138,7 @@ impl Keeper {
             self.up.store(false, Ordering::Release);
             warn!(
                 "Redis at {} is away ({}): known origins and streams go on from memory, registrations get 503",
-                self.site,
+                self.address,
                 one_line(&error)
             );
             let since = Instant::now();
@@ -146,7 +146,7 @@ impl Keeper {
             if connection.is_some() {
                 info!(
                     "Redis at {} is back after {:.1} s",
-                    self.site,
+                    self.address,
                     since.elapsed().as_secs_f64()
                 );
             }
@@ -155,9 +155,9 @@ impl Keeper {
 
     /// Connects, and brings both sides to the same picture.
     fn connect(&mut self) -> Result<Connection, BadRedis> {
-        let mut connection = self.site.connect()?;
-        let poll = self.picture.poll(&mut connection);
-        poll.map_err(|error| self.site.explain(&error))?;
+        let mut connection = self.address.connect()?;
+        let poll = self.sync.poll(&mut connection);
+        poll.map_err(|error| self.address.explain(&error))?;
         self.up.store(true, Ordering::Release);
         Ok(connection)
     }
@@ -196,7 +196,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return End::Over,
             }
             if Instant::now() >= next {
-                if let Err(error) = self.picture.poll(&mut connection) {
+                if let Err(error) = self.sync.poll(&mut connection) {
                     return error.into();
                 }
                 next = Instant::now() + POLL;
@@ -214,9 +214,7 @@ impl Keeper {
             match job.answer {
                 // Whoever has waited for too long is gone.
                 Some(answer) => drop(answer.try_send(own)),
-                None => own
-                    .iter()
-                    .for_each(|value| self.picture.note_refused(value)),
+                None => own.iter().for_each(|value| self.sync.note_refused(value)),
             }
         }
         Ok(())

@@ -15,19 +15,19 @@ mod session;
 mod sync;
 
 use crate::balancer::origin::Origin;
-use crate::balancer::peer::Told;
+use crate::balancer::peer::PeerStatus;
 use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
 use ::redis::{Value, cmd};
-use address::RedisSite;
-use cache::{Shared, within};
-use client::{Link, LinkError};
+use address::RedisAddress;
+use cache::{SharedTables, within};
+use client::{RedisClient, RedisClientError};
 use server::Server;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use sync::{DRAIN_SECONDS, PIN_SECONDS, Picture, array, eval, text};
+use sync::{DRAIN_SECONDS, OriginSync, PIN_SECONDS, array, eval, text};
 use thiserror::Error;
 
 /// A pin that is in use is written again this often.
@@ -37,7 +37,7 @@ const SUSPECT_MS: u64 = 5000;
 /// What a proxy tells of itself is forgotten after this many seconds without a further word.
 const TOLD_SECONDS: u64 = 10;
 /// Proxies that are read at most.
-const MOST_PROXIES: usize = 100;
+const MAX_PROXIES: usize = 100;
 
 /// Why there is no balancer.
 #[derive(Debug, Error)]
@@ -52,8 +52,8 @@ pub enum RedisError {
 
 /// Origins and pins that several proxies share.
 pub struct Redis {
-    shared: Arc<Shared>,
-    link: Link,
+    shared: Arc<SharedTables>,
+    client: RedisClient,
 }
 
 impl Redis {
@@ -62,26 +62,27 @@ impl Redis {
     /// # Errors
     /// [`RedisError`].
     pub fn connect(settings: &RedisSettings, ttl: Duration) -> Result<Self, RedisError> {
-        let shared = Arc::new(Shared::new(ttl));
-        let picture = Picture::new(shared.clone());
-        let link = Link::start(RedisSite::new(settings), picture).map_err(|error| match error {
-            LinkError::Redis(bad) => RedisError::Redis(bad),
-            LinkError::Thread(error) => RedisError::System(error),
-        })?;
-        Ok(Self { shared, link })
+        let shared = Arc::new(SharedTables::new(ttl));
+        let sync = OriginSync::new(shared.clone());
+        let client =
+            RedisClient::start(RedisAddress::new(settings), sync).map_err(|error| match error {
+                RedisClientError::Redis(bad) => RedisError::Redis(bad),
+                RedisClientError::Thread(error) => RedisError::System(error),
+            })?;
+        Ok(Self { shared, client })
     }
 
     /// Tells the other proxies, for ten seconds, what this one does. The streams that run on it stay
     /// pinned, though nobody may ask for them anew for hours.
-    pub fn tell(&self, told: &Told) {
-        let Ok(what) = serde_json::to_string(told) else {
+    pub fn announce(&self, status: &PeerStatus) {
+        let Ok(what) = serde_json::to_string(status) else {
             return; // numbers and strings: it cannot be
         };
-        let (name, life) = (&told.proxy, TOLD_SECONDS.to_string());
+        let (name, life) = (&status.proxy, TOLD_SECONDS.to_string());
         let names = [keys::PROXIES.to_owned(), keys::proxy(name)];
-        self.link
-            .tell(vec![eval(keys::TELL, &names, &[name, &what, &life])]);
-        let running = told.streams.iter();
+        self.client
+            .announce(vec![eval(keys::TELL, &names, &[name, &what, &life])]);
+        let running = status.streams.iter();
         for stream in running.filter_map(|stream| StreamUrl::parse(&stream.url)) {
             self.keep(&stream);
         }
@@ -94,8 +95,8 @@ impl Redis {
         };
         let now = Instant::now();
         {
-            let mut copies = self.shared.copies();
-            let copy = copies.pins.of(stream);
+            let mut cache = self.shared.cache();
+            let copy = cache.pins.of(stream);
             let own = copy.id.as_deref() == Some(&*pinned.id) && copy.written.is_some();
             if !own || within(copy.written, RENEW, now) {
                 return;
@@ -103,8 +104,8 @@ impl Redis {
             copy.written = Some(now);
         }
         let arguments = [keys::server(&pinned.id), PIN_SECONDS.to_string()];
-        self.link
-            .tell(vec![eval(keys::KEEP, &[keys::pin(stream)], &arguments)]);
+        self.client
+            .announce(vec![eval(keys::KEEP, &[keys::pin(stream)], &arguments)]);
     }
 
     /// Takes what Redis says of a pin, which was asked for at `asked`.
@@ -120,8 +121,8 @@ impl Redis {
                 }
             },
         };
-        let mut copies = self.shared.copies();
-        let copy = copies.pins.of(stream);
+        let mut cache = self.shared.cache();
+        let copy = cache.pins.of(stream);
         let unwritten = copy.id.is_some() && copy.written.is_none();
         if unwritten || copy.changed.is_some_and(|changed| changed >= asked) {
             return; // this proxy knows better
@@ -153,7 +154,7 @@ impl Balancer for Redis {
         let value = Server::encode(&origin, SystemTime::now());
         let replaced = memory.replaces(&origin);
         let command = sync::register(&origin, &value, self.shared.ttl, "new", replaced.as_deref());
-        match self.link.ask(vec![command]).as_deref() {
+        match self.client.ask(vec![command]).as_deref() {
             Ok([Value::ServerError(error)]) => Err(refused(error)),
             Ok(_) => memory.register(origin),
             Err(_) => {
@@ -167,10 +168,15 @@ impl Balancer for Redis {
 
     fn pinned(&self, stream: &StreamUrl) -> Option<Candidate> {
         let asked = Instant::now();
-        if self.link.is_up() && self.shared.copies().pins.of(stream).is_old(asked) {
+        if self.client.is_up() && self.shared.cache().pins.of(stream).is_old(asked) {
             let mut get = cmd("GET");
             get.arg(keys::pin(stream));
-            if let Some(value) = self.link.ask(vec![get]).ok().and_then(|mut one| one.pop()) {
+            if let Some(value) = self
+                .client
+                .ask(vec![get])
+                .ok()
+                .and_then(|mut one| one.pop())
+            {
                 self.take_pin(stream, asked, value);
             }
         }
@@ -184,12 +190,12 @@ impl Balancer for Redis {
     fn pin(&self, stream: &StreamUrl, id: &str) {
         let now = Instant::now();
         {
-            let mut copies = self.shared.copies();
-            let copy = copies.pins.of(stream);
+            let mut cache = self.shared.cache();
+            let copy = cache.pins.of(stream);
             let same = copy.id.as_deref() == Some(id);
             if same && within(copy.written, RENEW, now) {
                 // Most requests: two short locks one after the other, none for long.
-                drop(copies);
+                drop(cache);
                 return self.shared.memory.pin(stream, id);
             }
             if !same {
@@ -201,16 +207,16 @@ impl Balancer for Redis {
         }
         let (names, life) = ([keys::pin(stream)], PIN_SECONDS.to_string());
         let command = eval(keys::PIN, &names, &[&keys::server(id), &life]);
-        if !self.link.tell(vec![command]) {
-            self.shared.copies().pins.of(stream).written = None;
+        if !self.client.announce(vec![command]) {
+            self.shared.cache().pins.of(stream).written = None;
         }
     }
 
     fn unpin(&self, stream: &StreamUrl, id: &str) {
         {
-            let mut copies = self.shared.copies();
+            let mut cache = self.shared.cache();
             self.shared.memory.unpin(stream, id);
-            let copy = copies.pins.of(stream);
+            let copy = cache.pins.of(stream);
             if copy.id.as_deref() == Some(id) {
                 let now = Some(Instant::now());
                 (copy.id, copy.written) = (None, None);
@@ -218,8 +224,8 @@ impl Balancer for Redis {
             }
         }
         let names = [keys::pin(stream)];
-        self.link
-            .tell(vec![eval(keys::UNPIN, &names, &[keys::server(id)])]);
+        self.client
+            .announce(vec![eval(keys::UNPIN, &names, &[keys::server(id)])]);
     }
 
     fn suspect(&self, id: &str) {
@@ -230,7 +236,7 @@ impl Balancer for Redis {
             // Another text each time, so that a new suspicion differs from the last.
             set.arg(keys::suspect(origin)).arg(fastrand::u64(..));
             set.arg("PX").arg(SUSPECT_MS);
-            self.link.tell(vec![set]);
+            self.client.announce(vec![set]);
         }
     }
 
@@ -245,7 +251,7 @@ impl Balancer for Redis {
         if draining {
             command.arg("1").arg("EX").arg(DRAIN_SECONDS);
         }
-        match self.link.ask(vec![command]).as_deref() {
+        match self.client.ask(vec![command]).as_deref() {
             Ok([Value::ServerError(error)]) => Err(refused(error)),
             Ok(_) => self.shared.memory.drain(id, draining),
             Err(_) => Err(away()),
@@ -264,13 +270,13 @@ impl Balancer for Redis {
         self.write_session(stream, host, path);
     }
 
-    fn other_proxies(&self) -> Vec<Told> {
+    fn other_proxies(&self) -> Vec<PeerStatus> {
         let mut list = cmd("ZREVRANGE");
-        list.arg(keys::PROXIES).arg(0).arg(MOST_PROXIES);
+        list.arg(keys::PROXIES).arg(0).arg(MAX_PROXIES);
         let one = |answer: Result<Vec<Value>, _>| answer.ok().and_then(|mut values| values.pop());
-        let names = array(one(self.link.ask(vec![list]))).into_iter();
+        let names = array(one(self.client.ask(vec![list]))).into_iter();
         let names: Vec<String> = names
-            .take(MOST_PROXIES)
+            .take(MAX_PROXIES)
             .filter_map(|name| Some(keys::proxy(&String::from_utf8(text(name)?).ok()?)))
             .collect();
         if names.is_empty() {
@@ -278,10 +284,11 @@ impl Balancer for Redis {
         }
         let mut get = cmd("MGET");
         get.arg(&names);
-        let values = array(one(self.link.ask(vec![get]))).into_iter();
+        let values = array(one(self.client.ask(vec![get]))).into_iter();
         let read = |(key, value): (String, Value)| {
-            let told = serde_json::from_slice(&text(value)?);
-            told.map_err(|error| self.shared.skip(&key, &error.to_string()))
+            let status = serde_json::from_slice(&text(value)?);
+            status
+                .map_err(|error| self.shared.skip(&key, &error.to_string()))
                 .ok()
         };
         names.into_iter().zip(values).filter_map(read).collect()

@@ -3,7 +3,7 @@
 //! An id of ours says its stream by itself; it is written all the same, so that the segments of our
 //! playlists can be asked for at the other proxy, too.
 
-use crate::balancer::redis::cache::{COPY_TIME, within};
+use crate::balancer::redis::cache::{CACHE_TIME, within};
 use crate::balancer::redis::sync::text;
 use crate::balancer::redis::{Redis, keys};
 use crate::stream::session::session_id;
@@ -52,22 +52,22 @@ impl Redis {
         }
         let now = Instant::now();
         {
-            let mut copies = self.shared.copies();
-            let copy = copies.foreign.of(id);
+            let mut cache = self.shared.cache();
+            let copy = cache.foreign.of(id);
             let time = if copy.stream.is_some() {
                 RENEW
             } else {
-                COPY_TIME
+                CACHE_TIME
             };
             // While Redis is away the copy is all there is.
-            if within(copy.looked, time, now) || !self.link.is_up() {
+            if within(copy.looked, time, now) || !self.client.is_up() {
                 return copy.stream.clone();
             }
         }
         let key = keys::session(id);
         let mut get = cmd("GET");
         get.arg(&key);
-        let answers = self.link.ask(vec![get, renew(&key)]);
+        let answers = self.client.ask(vec![get, renew(&key)]);
         let stream = match answers.ok()?.into_iter().next()? {
             Value::ServerError(error) => {
                 self.shared
@@ -83,10 +83,10 @@ impl Redis {
             }),
         };
         if let Some(stream) = &stream {
-            self.link.tell(vec![renew(&keys::hls(stream))]);
+            self.client.announce(vec![renew(&keys::hls(stream))]);
         }
-        let mut copies = self.shared.copies();
-        let copy = copies.foreign.of(id);
+        let mut cache = self.shared.cache();
+        let copy = cache.foreign.of(id);
         (copy.looked, copy.stream) = (Some(now), stream.clone());
         stream
     }
@@ -96,8 +96,8 @@ impl Redis {
     pub(super) fn write_session(&self, stream: &StreamUrl, host: Option<&str>, path: &str) {
         let now = Instant::now();
         {
-            let mut copies = self.shared.copies();
-            let written = copies.sessions.of(stream);
+            let mut cache = self.shared.cache();
+            let written = cache.sessions.of(stream);
             if within(*written, RENEW, now) {
                 return;
             }
@@ -121,8 +121,8 @@ impl Redis {
             .arg("EX")
             .arg(SESSION_SECONDS)
             .arg("NX");
-        if !self.link.tell(vec![set_own, set_hls, renew(&hls)]) {
-            *self.shared.copies().sessions.of(stream) = None;
+        if !self.client.announce(vec![set_own, set_hls, renew(&hls)]) {
+            *self.shared.cache().sessions.of(stream) = None;
         }
     }
 }

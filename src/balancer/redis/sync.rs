@@ -1,7 +1,7 @@
 //! The shared picture: what Redis tells of origins goes into this proxy's memory, and what Redis has
 //! lost is written again from it.
 
-use crate::balancer::redis::cache::Shared;
+use crate::balancer::redis::cache::SharedTables;
 use crate::balancer::redis::client::send;
 use crate::balancer::redis::keys;
 use crate::balancer::redis::server::Server;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Servers that are read from the list at most.
-const MOST_SERVERS: usize = 4096;
+const MAX_SERVERS: usize = 4096;
 /// Pins that are written again at once.
 const CHUNK: usize = 1000;
 /// An unused pin's life, in seconds.
@@ -20,8 +20,8 @@ pub const PIN_SECONDS: u64 = 3600;
 pub const DRAIN_SECONDS: u64 = 30 * 24 * 3600;
 
 /// What was read last, to see what is new.
-pub struct Picture {
-    shared: Arc<Shared>,
+pub struct OriginSync {
+    shared: Arc<SharedTables>,
     epoch: Option<Vec<u8>>,
     /// Servers by key, and their heartbeats' times.
     seen: HashMap<String, Option<SystemTime>>,
@@ -30,9 +30,9 @@ pub struct Picture {
     suspicions: HashMap<String, Vec<u8>>,
 }
 
-impl Picture {
+impl OriginSync {
     /// Nothing has been read yet.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<SharedTables>) -> Self {
         Self {
             shared,
             epoch: None,
@@ -108,7 +108,7 @@ impl Picture {
             }
         };
         let mut servers = Vec::new();
-        for entry in list.iter().take(MOST_SERVERS) {
+        for entry in list.iter().take(MAX_SERVERS) {
             match entry.as_str().filter(|key| key.starts_with(keys::SERVER)) {
                 Some(key) => servers.push(key.to_owned()),
                 None => broken(&format!("{entry} is no server's key")),

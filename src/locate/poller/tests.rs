@@ -54,7 +54,7 @@ fn ids(names: &[&str]) -> Vec<Arc<str>> {
 
 #[test]
 fn fresh_answers_make_the_verdict_and_an_exact_vhost_rules() {
-    let mut state = State::default();
+    let mut state = PollerState::default();
     let young = Duration::ZERO;
     for (id, age, url) in [
         ("default", young, Some("/live/a")),
@@ -64,17 +64,17 @@ fn fresh_answers_make_the_verdict_and_an_exact_vhost_rules() {
     ] {
         state.answers.insert(id.into(), answer(age, url));
     }
-    let verdict = state.verdict(&stream(), now());
-    assert_eq!(verdict.hits, ids(&["default"]));
-    assert_eq!(verdict.misses, ids(&["other"]));
-    assert!(!verdict.exact);
+    let status = state.status(&stream(), now());
+    assert_eq!(status.hits, ids(&["default"]));
+    assert_eq!(status.misses, ids(&["other"]));
+    assert!(!status.exact);
     let exact = answer(young, Some("v.example/live/a"));
     state.answers.insert("exact".into(), exact);
-    let mut verdict = state.verdict(&stream(), now());
-    verdict.misses.sort();
-    assert_eq!(verdict.hits, ids(&["exact"]));
-    assert_eq!(verdict.misses, ids(&["default", "other"]));
-    assert!(verdict.exact);
+    let mut status = state.status(&stream(), now());
+    status.misses.sort();
+    assert_eq!(status.hits, ids(&["exact"]));
+    assert_eq!(status.misses, ids(&["default", "other"]));
+    assert!(status.exact);
 }
 
 #[test]
@@ -101,20 +101,20 @@ fn what_settles_an_inquiry_before_all_have_answered() {
         (Some(2), &["d"], true, &["a"], false),
     ];
     for (pin, hits, exact, misses, settled) in rows {
-        let inquiry = Inquiry {
+        let query = PublishQuery {
             stream: &stream,
             candidates: &candidates,
             since: now(),
             pin: pin.map(|at| &candidates[at]),
             until: None,
         };
-        let verdict = Verdict {
+        let status = PublishStatus {
             hits: ids(hits),
             exact,
             misses: ids(misses),
         };
-        let what = format!("{pin:?} {verdict:?}");
-        assert_eq!(inquiry.is_settled_by(&verdict), settled, "{what}");
+        let what = format!("{pin:?} {status:?}");
+        assert_eq!(query.is_settled_by(&status), settled, "{what}");
     }
 }
 
@@ -127,21 +127,21 @@ fn which_rounds_are_new_enough() {
         asked: ids(asked).into_iter().collect(),
         awaited: ids(awaited).into_iter().collect(),
     };
-    let lack = |state: &State, since: Duration, pin: Option<&Candidate>| {
-        let inquiry = Inquiry {
+    let lack = |state: &PollerState, since: Duration, pin: Option<&Candidate>| {
+        let query = PublishQuery {
             stream: &stream,
             candidates: &[],
             since: ago(since),
             pin,
             until: None,
         };
-        match state.lack(&inquiry, now()) {
+        match state.lack(&query, now()) {
             Lack::Nothing => "nothing",
             Lack::Time(_) => "time",
             Lack::Round => "round",
         }
     };
-    let mut state = State::default();
+    let mut state = PollerState::default();
     assert_eq!(lack(&state, HIT_TIME, None), "round", "there was none yet");
 
     state.newest = Some(round(100 * MS, &["pin"], &["pin"]));
@@ -180,17 +180,17 @@ fn a_plain_web_server_is_not_asked_again_for_an_api() {
         candidate
     };
     let mut candidates = vec![with_api("a"), candidate("none", OriginState::Alive)];
-    let mut state = State::default();
+    let mut state = PollerState::default();
     let stream = stream();
-    let known = |state: &State, candidates: &[Candidate], until: Option<Instant>| {
-        let inquiry = Inquiry {
+    let known = |state: &PollerState, candidates: &[Candidate], until: Option<Instant>| {
+        let query = PublishQuery {
             stream: &stream,
             candidates,
             since: now(),
             pin: None,
             until,
         };
-        state.knows_no_api(&inquiry, now())
+        state.knows_no_api(&query, now())
     };
     assert!(!known(&state, &candidates, None), "nothing is known");
     let mut answers = |answer: Answer| {

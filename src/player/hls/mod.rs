@@ -6,15 +6,15 @@ mod serve;
 mod session;
 
 use crate::balancer::Candidate;
-use crate::cache::Lead;
-use crate::cache::freshness::{NOT_FOUND_TIME, PLAYLIST_TIME, is_plain, said};
+use crate::cache::FillGuard;
+use crate::cache::freshness::{NOT_FOUND_TIME, PLAYLIST_TIME, directive, is_plain};
 use crate::cache::key::Key;
-use crate::http::Fields;
-use crate::http::head::Head;
+use crate::http::Headers;
+use crate::http::head::RequestHead;
 use crate::http::query::{query_value, without_spbhid};
 use crate::locate::Wanted;
-use crate::player::Site;
-use crate::player::fetch::{KEPT_BODY, Outcome, Question, ask, keep};
+use crate::player::PlayerContext;
+use crate::player::fetch::{FetchOutcome, FetchRequest, MAX_BUFFERED_BODY, fetch, keep};
 
 use crate::player::hls::rewrite::{is_master, is_playlist, only_variant, rewrite};
 
@@ -23,7 +23,7 @@ use crate::player::hls::session::stream_of;
 use crate::player::kept;
 use crate::player::live::{NO_STREAM, is_own};
 use crate::player::relay::{Piece, relay};
-use crate::runtime::cancel::Lifeline;
+use crate::runtime::cancel::CancelToken;
 use crate::server::exchange::{Exchange, ResponseHead};
 use crate::server::failure::Failure;
 use crate::stream::session::session_id;
@@ -48,28 +48,30 @@ const ABOUT_THE_BYTES: [&str; 5] = [
 ];
 
 /// Answers a request for a playlist.
-pub fn playlist(site: &Site, exchange: Exchange) {
+pub fn playlist(context: &PlayerContext, exchange: Exchange) {
     let head = &exchange.head;
     let by_url = StreamUrl::of_request(head.host.as_deref(), head.path(), head.query());
     let session = head.query().and_then(|query| query_value(query, "spbhid"));
     // A variant belongs to the session that it was listed in.
-    let balancer = &**site.finder.balancer();
+    let balancer = &**context.locator.balancer();
     let by_session = session.as_deref().and_then(|id| stream_of(id, balancer));
     let Some(stream) = by_session.or(by_url) else {
         return exchange.problem(400, NO_STREAM);
     };
     let session = session_id(&stream);
     let player = player(&exchange);
-    let key = (site.sharing.is_on() && is_plain(head)).then(|| Key::playlist(&stream, head));
-    let (mut exchange, lead) = match part(site, exchange, key, Some(player)) {
+    let key = (context.cache.is_on() && is_plain(head)).then(|| Key::playlist(&stream, head));
+    let (mut exchange, fill) = match part(context, exchange, key, Some(player)) {
         Some(part) => part,
         None => return,
     };
     let head = &exchange.head;
     let target = without_spbhid(&head.target).into_owned();
-    let fields = site.forwarding.to_origin(head, exchange.peer().ip(), true);
-    let lifeline = lifeline(&exchange, lead.as_ref());
-    let question = Question {
+    let fields = context
+        .forwarding
+        .to_origin(head, exchange.peer().ip(), true);
+    let cancel = cancel(&exchange, fill.as_ref());
+    let request = FetchRequest {
         stream: Some(&stream),
         wanted: Wanted::Stream,
         own: is_own(&stream, head.path()),
@@ -77,24 +79,25 @@ pub fn playlist(site: &Site, exchange: Exchange) {
         head_only: false,
         target: &target,
         fields: &fields,
-        lifeline: &lifeline,
+        cancel: &cancel,
     };
-    let (origin, response) = match ask(&site.finder, &site.client, &mut exchange, &question) {
-        Outcome::Answered(origin, response) => (origin, response),
-        Outcome::Kept(answer) => {
-            offer::not_found(site, lead, &answer);
+    let (origin, response) = match fetch(&context.locator, &context.client, &mut exchange, &request)
+    {
+        FetchOutcome::Answered(origin, response) => (origin, response),
+        FetchOutcome::BufferedResponse(answer) => {
+            offer::not_found(context, fill, &answer);
             return kept(exchange, answer);
         }
-        Outcome::Failed(failure) => {
-            offer::failure(site, lead, &failure);
+        FetchOutcome::Failed(failure) => {
+            offer::failure(context, fill, &failure);
             return failure.answer(exchange);
         }
-        Outcome::Left => {
+        FetchOutcome::Left => {
             return exchange.abandon("the client left while its stream was looked for");
         }
     };
     let path = exchange.head.path();
-    let answer = read(response).and_then(|read| follow(site, path, &origin, &question, read));
+    let answer = read(response).and_then(|read| follow(context, path, &origin, &request, read));
     let answer = answer.and_then(|read| {
         let time = playlist_time(&read);
         if read.is_playlist() {
@@ -107,17 +110,17 @@ pub fn playlist(site: &Site, exchange: Exchange) {
     match answer {
         Ok((head, body, time)) => {
             let address = exchange.record.origin.clone().unwrap_or_default();
-            if let Some(lead) = lead {
-                offer::playlist(site, lead, (&origin, &address), &head, &body, time);
+            if let Some(fill) = fill {
+                offer::playlist(context, fill, (&origin, &address), &head, &body, time);
             }
             // Who asks for SRS's master has no `hls_ctx` yet, and would be taken for two players once it has.
             let player = (!is_master(&body)).then_some(player);
-            let meter = site.viewers.seen(&stream, &origin.id, &address, player);
+            let meter = context.viewers.touch(&stream, &origin.id, &address, player);
             meter.add(body.len() as u64);
             exchange.answer(head, &body);
         }
         Err(failure) => {
-            offer::failure(site, lead, &failure);
+            offer::failure(context, fill, &failure);
             failure.answer(exchange);
         }
     }
@@ -126,7 +129,7 @@ pub fn playlist(site: &Site, exchange: Exchange) {
 /// An answer that was read whole.
 struct Whole {
     status: u16,
-    fields: Fields,
+    fields: Headers,
     body: Vec<u8>,
     /// It was asked for in the place of what came first.
     followed: bool,
@@ -177,14 +180,14 @@ fn read(response: OriginResponse) -> Result<Whole, Failure> {
 /// to another origin) with a master playlist, which a player that asked for media cannot use. Its only
 /// URI is the same path with a new context: it is asked for, once, in the player's place.
 fn follow(
-    site: &Site,
+    context: &PlayerContext,
     path: &str,
     origin: &Candidate,
-    question: &Question<'_>,
+    request: &FetchRequest<'_>,
     read_first: Whole,
 ) -> Result<Whole, Failure> {
     let asked_for_media =
-        query_of(question.target).is_some_and(|query| query_value(query, "hls_ctx").is_some());
+        query_of(request.target).is_some_and(|query| query_value(query, "hls_ctx").is_some());
     if !asked_for_media || !read_first.is_playlist() || !is_master(&read_first.body) {
         return Ok(read_first);
     }
@@ -195,15 +198,15 @@ fn follow(
     let Some(address) = origin.origin.http_address() else {
         return Ok(read_first);
     };
-    let request = OriginRequest {
+    let again = OriginRequest {
         address,
         head_only: false,
         target: &target,
-        fields: question.fields,
+        fields: request.fields,
         live: false,
-        patience: None,
+        timeout: None,
     };
-    match site.client.send(request, question.lifeline) {
+    match context.client.send(again, request.cancel) {
         Ok(response) => read(response).map(|read| Whole {
             followed: true,
             ..read
@@ -265,9 +268,9 @@ fn playlist_time(read: &Whole) -> Option<Duration> {
     match read.status {
         // SRS's master playlist hands out a session, and so does what is followed from one.
         200 if read.is_playlist() && !read.followed && !hands_out() => {
-            said(&read.fields).at_most(PLAYLIST_TIME)
+            directive(&read.fields).at_most(PLAYLIST_TIME)
         }
-        404 => said(&read.fields).at_most(NOT_FOUND_TIME),
+        404 => directive(&read.fields).at_most(NOT_FOUND_TIME),
         _ => None,
     }
 }
@@ -279,49 +282,51 @@ fn find(text: &[u8], word: &[u8]) -> bool {
 /// A request's part in a shared fetch: to lead, or to go on its own, which it does without a key.
 /// `None` when it has been answered.
 fn part(
-    site: &Site,
+    context: &PlayerContext,
     exchange: Exchange,
     key: Option<Key>,
     player: Option<u64>,
-) -> Option<(Exchange, Option<Lead>)> {
+) -> Option<(Exchange, Option<FillGuard>)> {
     let Some(key) = key else {
         return Some((exchange, None));
     };
-    match join(site, exchange, &key, player) {
+    match join(context, exchange, &key, player) {
         Joined::Answered => None,
-        Joined::Lead(exchange, lead) => Some((exchange, Some(lead))),
+        Joined::FillGuard(exchange, fill) => Some((exchange, Some(fill))),
         Joined::Alone(exchange) => Some((exchange, None)),
     }
 }
 
 /// Of whoever waits for what is asked for: all, or this client alone.
-fn lifeline(exchange: &Exchange, lead: Option<&Lead>) -> Arc<Lifeline> {
-    lead.map_or_else(|| exchange.lifeline().clone(), Lead::lifeline)
+fn cancel(exchange: &Exchange, fill: Option<&FillGuard>) -> Arc<CancelToken> {
+    fill.map_or_else(|| exchange.cancel().clone(), FillGuard::cancel)
 }
 
 /// Answers a request for a segment, an initialization section or a key.
-pub fn segment(site: &Site, exchange: Exchange) {
-    let head: &Head = &exchange.head;
+pub fn segment(context: &PlayerContext, exchange: Exchange) {
+    let head: &RequestHead = &exchange.head;
     let id = head.query().and_then(|query| query_value(query, "spbhid"));
-    let balancer = &**site.finder.balancer();
+    let balancer = &**context.locator.balancer();
     let stream = id.as_deref().and_then(|id| stream_of(id, balancer));
     let key = match &stream {
-        Some(stream) if site.sharing.is_on() && is_plain(head) => Key::segment(stream, head),
+        Some(stream) if context.cache.is_on() && is_plain(head) => Key::segment(stream, head),
         _ => None,
     };
-    let (mut exchange, lead) = match part(site, exchange, key, None) {
+    let (mut exchange, fill) = match part(context, exchange, key, None) {
         Some(part) => part,
         None => return,
     };
-    let head: &Head = &exchange.head;
+    let head: &RequestHead = &exchange.head;
     let target = without_spbhid(&head.target).into_owned();
-    let mut fields = site.forwarding.to_origin(head, exchange.peer().ip(), false);
-    if lead.is_some() {
+    let mut fields = context
+        .forwarding
+        .to_origin(head, exchange.peer().ip(), false);
+    if fill.is_some() {
         // Others may not understand the encodings that this player does.
         fields.remove("accept-encoding");
     }
-    let lifeline = lifeline(&exchange, lead.as_ref());
-    let question = Question {
+    let cancel = cancel(&exchange, fill.as_ref());
+    let request = FetchRequest {
         stream: stream.as_ref(),
         wanted: Wanted::Segment,
         own: false,
@@ -329,64 +334,68 @@ pub fn segment(site: &Site, exchange: Exchange) {
         head_only: exchange.is_head(),
         target: &target,
         fields: &fields,
-        lifeline: &lifeline,
+        cancel: &cancel,
     };
-    match ask(&site.finder, &site.client, &mut exchange, &question) {
-        Outcome::Answered(origin, response) => {
+    match fetch(&context.locator, &context.client, &mut exchange, &request) {
+        FetchOutcome::Answered(origin, response) => {
             let path = StreamUrl::of_request(None, exchange.head.path(), None);
             let Some(stream) = stream.or(path) else {
                 return exchange.problem(400, NO_STREAM);
             };
-            match lead {
-                Some(lead) => share_segment(site, exchange, lead, &stream, &origin, response),
-                None => relay_segment(site, exchange, &stream, &origin, response),
+            match fill {
+                Some(fill) => share_segment(context, exchange, fill, &stream, &origin, response),
+                None => relay_segment(context, exchange, &stream, &origin, response),
             }
         }
-        Outcome::Kept(answer) => {
-            offer::not_found(site, lead, &answer);
+        FetchOutcome::BufferedResponse(answer) => {
+            offer::not_found(context, fill, &answer);
             kept(exchange, answer);
         }
-        Outcome::Failed(failure) => {
-            offer::failure(site, lead, &failure);
+        FetchOutcome::Failed(failure) => {
+            offer::failure(context, fill, &failure);
             failure.answer(exchange);
         }
-        Outcome::Left => exchange.abandon("the client left while its segment was looked for"),
+        FetchOutcome::Left => exchange.abandon("the client left while its segment was looked for"),
     }
 }
 
 fn relay_segment(
-    site: &Site,
+    context: &PlayerContext,
     exchange: Exchange,
     stream: &StreamUrl,
     origin: &Candidate,
     response: OriginResponse,
 ) {
     let address = exchange.record.origin.clone().unwrap_or_default();
-    let meter = site.viewers.seen(stream, &origin.id, &address, None);
+    let meter = context.viewers.touch(stream, &origin.id, &address, None);
     relay(exchange, response, Piece::Segment, &meter);
 }
 
-/// Answers the leader, and all who wait with it where they may have the same.
+/// Answers the filler, and all who wait with it where they may have the same.
 fn share_segment(
-    site: &Site,
+    context: &PlayerContext,
     exchange: Exchange,
-    lead: Lead,
+    fill: FillGuard,
     stream: &StreamUrl,
     origin: &Candidate,
     response: OriginResponse,
 ) {
-    if response.status == 404 && response.length.is_none_or(|length| length <= KEPT_BODY) {
+    if response.status == 404
+        && response
+            .length
+            .is_none_or(|length| length <= MAX_BUFFERED_BODY)
+    {
         let answer = keep(response);
-        offer::not_found(site, Some(lead), &answer);
+        offer::not_found(context, Some(fill), &answer);
         return kept(exchange, answer);
     }
     let address = exchange.record.origin.clone().unwrap_or_default();
-    match offer::segment(site, lead, (origin, &address), response) {
-        Ok(seat) => serve::lead(site, exchange, &seat, stream),
+    match offer::segment(context, fill, (origin, &address), response) {
+        Ok(reader) => serve::fill(context, exchange, &reader, stream),
         Err(own) => {
             // Until the end its client's leaving cuts the origin's answer by this seat.
             let (response, _seat) = *own;
-            relay_segment(site, exchange, stream, origin, response);
+            relay_segment(context, exchange, stream, origin, response);
         }
     }
 }

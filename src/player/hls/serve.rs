@@ -1,12 +1,12 @@
 //! Giving players what is shared.
 
-use crate::cache::entry::{Head, OriginId, Shared};
+use crate::cache::entry::{EntryHead, OriginId, SharedHead};
 use crate::cache::key::Key;
-use crate::cache::reader::{Next, Seat};
-use crate::cache::{Lead, Turn};
-use crate::player::Site;
-use crate::server::exchange::{Exchange, Outgoing, ResponseHead};
-use crate::stream::stats::Meter;
+use crate::cache::reader::{EntryReader, Next};
+use crate::cache::{FillGuard, Lookup};
+use crate::player::PlayerContext;
+use crate::server::exchange::{Exchange, ResponseBody, ResponseHead};
+use crate::stream::stats::ByteCounter;
 use crate::stream::url::StreamUrl;
 use log::debug;
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A request that finds an old answer again and again, for its stream moves all the time, goes on its
 /// own after so many.
-const MOST_TURNS: usize = 3;
+const MAX_TURNS: usize = 3;
 /// What the log has for the origin of an answer that was in memory.
 const MEMORY: &str = "memory";
 
@@ -23,53 +23,66 @@ pub enum Joined {
     /// It is answered.
     Answered,
     /// It has to ask the origin, for all.
-    Lead(Exchange, Lead),
+    FillGuard(Exchange, FillGuard),
     /// It has to ask the origin for itself.
     Alone(Exchange),
 }
 
 /// Answers a request from what is shared, or says what is left to do. `player` tells viewers apart,
 /// where it can.
-pub fn join(site: &Site, mut exchange: Exchange, key: &Key, player: Option<u64>) -> Joined {
+pub fn join(
+    context: &PlayerContext,
+    mut exchange: Exchange,
+    key: &Key,
+    player: Option<u64>,
+) -> Joined {
     let mut turns = 0;
-    while turns < MOST_TURNS {
-        let pin = pin(site, key.stream());
-        let seat = match site.sharing.enter(key, pin.clone(), exchange.lifeline()) {
-            Turn::Lead(lead) => return Joined::Lead(exchange, lead),
-            Turn::Follow(seat) => seat,
+    while turns < MAX_TURNS {
+        let pin = pin(context, key.stream());
+        let reader = match context.cache.enter(key, pin.clone(), exchange.cancel()) {
+            Lookup::FillGuard(fill) => return Joined::FillGuard(exchange, fill),
+            Lookup::Wait(reader) => reader,
         };
-        if !seat.came_whole() {
+        if !reader.came_whole() {
             debug!("{} waits for a shared fetch", exchange.record.id);
         }
-        let Some(head) = seat.head() else {
+        let Some(head) = reader.head() else {
             exchange.abandon("the client left while a shared answer was waited for");
             return Joined::Answered;
         };
         match head {
-            Head::Alone => return Joined::Alone(exchange),
-            Head::Shared(shared) => {
-                if is_current(site, key.stream(), &seat, &shared, pin) {
-                    site.sharing.count(&seat);
-                    note(&mut exchange, &seat, &shared);
-                    send(site, exchange, &seat, &shared, key.stream(), player, true);
+            EntryHead::Alone => return Joined::Alone(exchange),
+            EntryHead::Shared(shared) => {
+                if is_current(context, key.stream(), &reader, &shared, pin) {
+                    context.cache.count(&reader);
+                    note(&mut exchange, &reader, &shared);
+                    send(
+                        context,
+                        exchange,
+                        &reader,
+                        &shared,
+                        key.stream(),
+                        player,
+                        true,
+                    );
                     return Joined::Answered;
                 }
-                site.sharing.forget(key, &seat);
+                context.cache.forget(key, &reader);
                 turns += 1;
             }
-            Head::Failed(failed) => {
-                let kept = seat.came_whole();
+            EntryHead::Failed(failed) => {
+                let kept = reader.came_whole();
                 if kept && failed.pin != pin {
-                    site.sharing.forget(key, &seat);
+                    context.cache.forget(key, &reader);
                     turns += 1;
                     continue;
                 }
-                // The leader came first, and was held for its own time. This player has time left.
+                // The filler came first, and was held for its own time. This player has time left.
                 let waited = failed.failure.status == 404;
-                if waited && !kept && exchange.record.elapsed() < site.finder.wait() {
+                if waited && !kept && exchange.record.elapsed() < context.locator.wait() {
                     continue;
                 }
-                site.sharing.count(&seat);
+                context.cache.count(&reader);
                 failed.failure.clone().answer(exchange);
                 return Joined::Answered;
             }
@@ -78,17 +91,20 @@ pub fn join(site: &Site, mut exchange: Exchange, key: &Key, player: Option<u64>)
     Joined::Alone(exchange)
 }
 
-/// Sends the leader its own answer, which comes in for all.
-pub fn lead(site: &Site, exchange: Exchange, seat: &Seat, stream: &StreamUrl) {
-    match seat.head() {
-        Some(Head::Shared(shared)) => send(site, exchange, seat, &shared, stream, None, false),
+/// Sends the filler its own answer, which comes in for all.
+pub fn fill(context: &PlayerContext, exchange: Exchange, reader: &EntryReader, stream: &StreamUrl) {
+    match reader.head() {
+        Some(EntryHead::Shared(shared)) => {
+            send(context, exchange, reader, &shared, stream, None, false)
+        }
         _ => exchange.abandon("the client left while its segment was asked for"),
     }
 }
 
 /// The origin that a stream is pinned to.
-pub fn pin(site: &Site, stream: &StreamUrl) -> Option<OriginId> {
-    site.finder
+pub fn pin(context: &PlayerContext, stream: &StreamUrl) -> Option<OriginId> {
+    context
+        .locator
         .balancer()
         .pinned(stream)
         .map(|pinned| pinned.id)
@@ -96,31 +112,31 @@ pub fn pin(site: &Site, stream: &StreamUrl) -> Option<OriginId> {
 
 /// Whether the stream's origin would give this answer now, too. `pin` is from when the request came.
 fn is_current(
-    site: &Site,
+    context: &PlayerContext,
     stream: &StreamUrl,
-    seat: &Seat,
-    shared: &Shared,
+    reader: &EntryReader,
+    shared: &SharedHead,
     pin: Option<OriginId>,
 ) -> bool {
     // While the request waited the stream may have been found, or have moved.
-    let pin = match seat.came_whole() {
+    let pin = match reader.came_whole() {
         true => pin,
-        false => self::pin(site, stream),
+        false => self::pin(context, stream),
     };
     if shared.origin.is_some() && pin == shared.origin {
         return true;
     }
     // It was found elsewhere than at its pin: with the same pin it would be again, by the same origin.
     let known = |origin: &OriginId| {
-        let candidates = site.finder.balancer().candidates();
+        let candidates = context.locator.balancer().candidates();
         candidates.iter().any(|candidate| candidate.id == *origin)
     };
     pin == shared.pin && shared.origin.as_ref().is_none_or(known)
 }
 
-fn note(exchange: &mut Exchange, seat: &Seat, shared: &Shared) {
+fn note(exchange: &mut Exchange, reader: &EntryReader, shared: &SharedHead) {
     let record = &mut exchange.record;
-    if seat.came_whole() {
+    if reader.came_whole() {
         record.origin = Some(MEMORY.to_owned());
         return;
     }
@@ -131,10 +147,10 @@ fn note(exchange: &mut Exchange, seat: &Seat, shared: &Shared) {
 }
 
 fn send(
-    site: &Site,
+    context: &PlayerContext,
     exchange: Exchange,
-    seat: &Seat,
-    shared: &Shared,
+    reader: &EntryReader,
+    shared: &SharedHead,
     stream: &StreamUrl,
     player: Option<u64>,
     aged: bool,
@@ -149,12 +165,13 @@ fn send(
         head.fields.remove("age");
         head = head.with("Age", age.as_secs().to_string());
     }
-    let meter = shared
-        .origin
-        .as_ref()
-        .map(|origin| site.viewers.seen(stream, origin, &shared.address, player));
+    let meter = shared.origin.as_ref().map(|origin| {
+        context
+            .viewers
+            .touch(stream, origin, &shared.address, player)
+    });
     let mut batch = Vec::new();
-    let mut behind = seat.ready(0, &mut batch);
+    let mut behind = reader.ready(0, &mut batch);
     let mut out = match exchange.start_with(&head, &rest(&batch, behind)) {
         Ok(out) => out,
         Err(_) => return, // the record says why
@@ -162,7 +179,7 @@ fn send(
     let mut at = out.record().bytes;
     count(&meter, at);
     loop {
-        behind = match seat.next(at, &mut batch) {
+        behind = match reader.next(at, &mut batch) {
             Next::Bytes(behind) => behind,
             Next::End => {
                 // An error is the client's leaving at the very end; the record has its bytes.
@@ -189,14 +206,14 @@ fn rest(batch: &[Arc<[u8]>], behind: usize) -> Vec<&[u8]> {
     parts
 }
 
-fn write(out: &mut Outgoing, parts: &[&[u8]], meter: &Option<Meter>) -> io::Result<()> {
+fn write(out: &mut ResponseBody, parts: &[&[u8]], meter: &Option<ByteCounter>) -> io::Result<()> {
     let before = out.record().bytes;
     let sent = out.write_parts(parts);
     count(meter, out.record().bytes - before);
     sent
 }
 
-fn count(meter: &Option<Meter>, bytes: u64) {
+fn count(meter: &Option<ByteCounter>, bytes: u64) {
     if let Some(meter) = meter {
         meter.add(bytes);
     }
