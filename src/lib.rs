@@ -10,6 +10,7 @@ mod api;
 pub mod app;
 mod balancer;
 mod cache;
+mod channel;
 pub mod config;
 mod files;
 mod http;

@@ -1,0 +1,102 @@
+//! Memory for live channels: one limit for the rings of all of them together.
+
+use crate::channel::ring::Ring;
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Bytes beyond its buffer that a piece takes: its head, two allocations, its place in a ring.
+const PER_PIECE: usize = 160;
+
+/// The limit (`PROXY_LIVE_BUFFER`) and what is used of it.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    rings: Mutex<Vec<Weak<Ring>>>,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            rings: Mutex::default(),
+        })
+    }
+
+    /// Takes a share for a piece of `bytes`. It is had at any time: the newest piece of a stream must be
+    /// sent. Who adds it to a ring calls [`Budget::relieve`] afterwards.
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
+        let bytes = bytes + PER_PIECE;
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Reservation {
+            budget: self.clone(),
+            bytes,
+        }
+    }
+
+    /// Bytes that pieces take now, also those that only a viewer who is behind still refers to.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enrol(&self, ring: &Arc<Ring>) {
+        let mut rings = self.lock();
+        rings.retain(|ring| ring.strong_count() > 0);
+        rings.push(Arc::downgrade(ring));
+    }
+
+    fn excess(&self, limit: usize) -> usize {
+        self.used().saturating_sub(limit)
+    }
+
+    /// Where more than the limit is used: drops the oldest pieces of the largest rings, at first those that
+    /// no newcomer needs, then the GOP caches of rings above their share. A ring keeps its newest piece.
+    /// A sixteenth is made free at once, so that not every piece comes here.
+    pub fn relieve(&self) {
+        if self.used() <= self.limit {
+            return;
+        }
+        let target = self.limit - self.limit / 16;
+        let mut rings: Vec<Arc<Ring>> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        rings.sort_by_key(|ring| Reverse(ring.bytes()));
+        let share = target / rings.len().max(1);
+        for keep_group in [true, false] {
+            for ring in &rings {
+                let excess = self.excess(target);
+                if excess == 0 {
+                    return;
+                }
+                let above = ring.bytes().saturating_sub(share);
+                ring.trim(
+                    if keep_group {
+                        excess
+                    } else {
+                        excess.min(above)
+                    },
+                    keep_group,
+                );
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Ring>>> {
+        // Nothing panics while it is held.
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,197 @@
+//! A piece: whole units of a stream, rendered once for all viewers.
+
+use crate::channel::budget::Reservation;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How a viewer's response marks its parts: HTTP/1.1 gets chunks (RFC 9112 section 7.1), HTTP/1.0 the bare body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    Chunked,
+    Bare,
+}
+
+/// Digits of the longest chunk size, and its line end.
+const SIZE_LINE: usize = 18;
+
+/// Whole units of a stream as one HTTP chunk. Viewers hold references to it and never copy it.
+#[derive(Debug)]
+pub struct Piece {
+    /// Size line, units, line end.
+    chunk: Box<[u8]>,
+    /// Where the units begin in `chunk`.
+    start: usize,
+    /// A player can begin here: a key frame's unit is the first, or the stream has no video.
+    pub starts_group: bool,
+    /// What a player needs before it can begin here: file header and codec configuration.
+    pub opening: Arc<[u8]>,
+    /// When its last byte came from the origin.
+    pub came: Instant,
+    /// The piece's share of the memory for live channels, given back when nobody refers to the piece.
+    _reserved: Reservation,
+}
+
+impl Piece {
+    /// Bytes that a viewer with this framing gets.
+    pub fn framed(&self, framing: Framing) -> &[u8] {
+        match framing {
+            Framing::Chunked => &self.chunk,
+            Framing::Bare => self.units(),
+        }
+    }
+
+    /// The units alone.
+    pub fn units(&self) -> &[u8] {
+        &self.chunk[self.start..self.chunk.len() - 2]
+    }
+
+    /// How many of the first `sent` framed bytes belong to units.
+    pub fn body_bytes(&self, framing: Framing, sent: usize) -> usize {
+        match framing {
+            Framing::Chunked => sent.saturating_sub(self.start).min(self.units().len()),
+            Framing::Bare => sent,
+        }
+    }
+
+    /// Memory that the piece takes, in bytes.
+    pub fn size(&self) -> usize {
+        self.chunk.len()
+    }
+}
+
+/// The units of one piece while it is put together.
+#[derive(Debug, Default)]
+pub struct PieceBuilder {
+    /// Room for the size line, then the units.
+    buffer: Vec<u8>,
+    starts_group: bool,
+}
+
+/// What is rendered but not yet in a ring.
+#[derive(Debug)]
+pub struct Rendered {
+    chunk: Box<[u8]>,
+    start: usize,
+    starts_group: bool,
+}
+
+impl PieceBuilder {
+    /// Whether there is no unit yet.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.len() <= SIZE_LINE
+    }
+
+    /// Adds a whole unit. One that starts a group must be the first: take the rest before.
+    pub fn add(&mut self, unit: &[u8], starts_group: bool) {
+        if self.is_empty() {
+            self.buffer.resize(SIZE_LINE, 0);
+            self.starts_group = starts_group;
+        }
+        self.buffer.extend_from_slice(unit);
+    }
+
+    /// Takes the units so far as a chunk; `None` when there is none. The buffer is used again.
+    pub fn take(&mut self) -> Option<Rendered> {
+        if self.is_empty() {
+            return None;
+        }
+        let size = self.buffer.len() - SIZE_LINE;
+        let line = format!("{size:x}\r\n");
+        let begin = SIZE_LINE - line.len();
+        self.buffer[begin..SIZE_LINE].copy_from_slice(line.as_bytes());
+        self.buffer.extend_from_slice(b"\r\n");
+        let rendered = Rendered {
+            chunk: self.buffer[begin..].into(),
+            start: line.len(),
+            starts_group: self.starts_group,
+        };
+        self.buffer.clear();
+        if self.buffer.capacity() > LARGE {
+            self.buffer = Vec::new();
+        }
+        Some(rendered)
+    }
+}
+
+/// A builder that has grown beyond this many bytes lets go of its buffer.
+const LARGE: usize = 64 * 1024;
+
+impl Rendered {
+    /// One chunk of these bytes.
+    pub fn of(units: &[u8], starts_group: bool) -> Option<Self> {
+        let mut builder = PieceBuilder::default();
+        builder.add(units, starts_group);
+        builder.take()
+    }
+
+    /// Memory that it takes, in bytes.
+    pub fn size(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// The piece, with what a player needs before it.
+    pub fn into_piece(self, opening: Arc<[u8]>, came: Instant, reserved: Reservation) -> Piece {
+        let Self {
+            chunk,
+            start,
+            starts_group,
+        } = self;
+        Piece {
+            chunk,
+            start,
+            starts_group,
+            opening,
+            came,
+            _reserved: reserved,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::budget::Budget;
+
+    fn piece(units: &[u8]) -> Piece {
+        let rendered = Rendered::of(units, true).unwrap();
+        let reserved = Budget::new(1000).reserve(rendered.size());
+        rendered.into_piece(Arc::from(&b""[..]), Instant::now(), reserved)
+    }
+
+    #[test]
+    fn a_piece_is_one_chunk_and_its_inside_is_the_body() {
+        for size in [1, 15, 16, 4096, 70_000] {
+            let units = vec![7; size];
+            let piece = piece(&units);
+            let chunk = [format!("{size:x}\r\n").as_bytes(), &units, b"\r\n"].concat();
+            assert_eq!(piece.framed(Framing::Chunked), chunk);
+            assert_eq!(piece.framed(Framing::Bare), units);
+        }
+    }
+
+    #[test]
+    fn framing_is_not_counted() {
+        let piece = piece(b"0123456789");
+        let counted = |sent| piece.body_bytes(Framing::Chunked, sent);
+        assert_eq!(
+            [0, 3, 4, 12, 13, 14, 15].map(counted),
+            [0, 0, 1, 9, 10, 10, 10]
+        );
+        assert_eq!(piece.body_bytes(Framing::Bare, 4), 4);
+    }
+
+    #[test]
+    fn a_builder_takes_units_until_they_are_taken() {
+        let mut builder = PieceBuilder::default();
+        assert!(builder.take().is_none());
+        builder.add(b"ab", true);
+        builder.add(b"cd", false);
+        let first = builder.take().unwrap();
+        assert!(first.starts_group);
+        assert_eq!(&*first.chunk, b"4\r\nabcd\r\n");
+        builder.add(b"e", false);
+        let second = builder.take().unwrap();
+        assert!(!second.starts_group);
+        assert_eq!(&*second.chunk, b"1\r\ne\r\n");
+    }
+}
