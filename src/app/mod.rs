@@ -12,8 +12,9 @@ use crate::files::Files;
 use crate::locate::OriginLocator;
 use crate::locate::poller::ApiPoller;
 use crate::metrics::Metrics;
-use crate::player::PlayerContext;
-use crate::player::live::LiveStream;
+use crate::player::context::PlayerContext;
+use crate::player::live::LiveRelay;
+use crate::player::router::Router;
 use crate::runtime::limits::Limits;
 use crate::runtime::sys;
 use crate::runtime::threads;
@@ -122,18 +123,18 @@ impl Proxy {
         // Random: an id in a log or a Via names this process among all others.
         let name = format!("{:06x}", fastrand::u32(..0x100_0000));
         let own_name = format!("srs-stream-proxy-{name}{:04x}", fastrand::u16(..));
-        let site = PlayerContext {
+        let router = Router::new(PlayerContext {
             locator,
             client: client.clone(),
             forwarding: Forwarding {
                 trusted: config.trusted_proxies.clone(),
                 name: own_name.clone(),
             },
-            viewers: viewers.clone(),
+            stats: viewers.clone(),
             cache: cache.clone(),
             files,
-            live: LiveStream::threads(config.max_streams),
-        };
+            live: LiveRelay::threads(config.max_streams),
+        });
         let bounds = Bounds {
             short: SHORT_WORKERS.min(connections),
             long: config.max_streams,
@@ -156,7 +157,7 @@ impl Proxy {
             connections,
             bounds,
         );
-        let players = HttpEndpoint::new(players, Arc::new(site), front)?;
+        let players = HttpEndpoint::new(players, Arc::new(router), front)?;
         let (watched, address) = (viewers.clone(), players.address().to_string());
         let status = move || PeerStatus::of(&own_name, &address, &watched);
         let operators_service = Operators {

@@ -2,12 +2,16 @@
 
 use crate::balancer::Candidate;
 use crate::http::Headers;
-use crate::locate::{NextAttempt, OriginLocator, Wanted};
+use crate::locate::{NextAttempt, Wanted};
+use crate::player::context::PlayerContext;
+use crate::player::request::MediaRequest;
+use crate::player::route::Route;
 use crate::runtime::cancel::CancelToken;
 use crate::server::exchange::Exchange;
+use crate::server::exchange::ResponseHead;
 use crate::server::failure::Failure;
-use crate::stream::url::StreamUrl;
-use crate::upstream::{OriginClient, OriginError, OriginRequest, OriginResponse};
+use crate::upstream::forwarding::to_player;
+use crate::upstream::{OriginError, OriginRequest, OriginResponse};
 use log::debug;
 use std::io::Read;
 use std::sync::Arc;
@@ -15,29 +19,33 @@ use std::time::Duration;
 
 /// An answer that is kept while others are asked has at most this many bytes; of a longer one the
 /// status alone is.
-pub(super) const MAX_BUFFERED_BODY: u64 = 64 * 1024;
+pub const MAX_BUFFERED_BODY: u64 = 64 * 1024;
 
-/// What is asked for.
+/// A request as it goes to origins, one after the other.
 pub struct FetchRequest<'a> {
-    pub stream: Option<&'a StreamUrl>,
-    pub wanted: Wanted,
-    /// The stream's own playlist or live URL, whose 404 says that the stream is not there.
-    pub own: bool,
-    pub live: bool,
+    pub media: &'a MediaRequest,
+    /// The header lines for the origin.
+    pub headers: &'a Headers,
+    /// Ask for the head alone, or drop the connection after it.
     pub head_only: bool,
-    /// Path and query for the origin.
-    pub target: &'a str,
-    pub fields: &'a Headers,
-    /// Of whoever waits for the answer: one player, or all who share it.
+    /// Of those who wait for the answer: one player, or all who share it.
     pub cancel: &'a Arc<CancelToken>,
 }
 
-/// What came of it.
+/// An origin's answer, and where it came from.
+pub struct Fetched {
+    pub origin: Candidate,
+    /// `address:port` of the origin's HTTP endpoint, for logs and statistics.
+    pub address: String,
+    pub response: OriginResponse,
+}
+
+/// What came of asking the origins.
 pub enum FetchOutcome {
-    /// An origin's answer, for the player.
-    Answered(Candidate, OriginResponse),
-    /// The answer of one that has not got it, when nobody has.
-    BufferedResponse(BufferedResponse),
+    /// An answer for the player, whose body is still to be read.
+    Fetched(Fetched),
+    /// The 404 or 5xx of an origin that has not got the stream, when no other has it either.
+    Buffered(BufferedResponse),
     /// No origin's answer: a status of ours.
     Failed(Failure),
     /// The player has left.
@@ -51,6 +59,23 @@ pub struct BufferedResponse {
     /// The announced length in bytes, which HEAD wants to know.
     pub length: Option<u64>,
     pub body: Vec<u8>,
+}
+
+impl BufferedResponse {
+    /// Sends the answer to the player.
+    pub fn answer(self, exchange: Exchange) {
+        let head = ResponseHead {
+            status: self.status,
+            fields: to_player(&self.fields),
+            length: self.length,
+        };
+        if !exchange.is_head() {
+            exchange.answer(head, &self.body);
+        } else if let Ok(out) = exchange.start(&head) {
+            // An error is the client's leaving, which is in the record.
+            let _ = out.finish();
+        }
+    }
 }
 
 fn failure(
@@ -67,17 +92,22 @@ fn failure(
     })
 }
 
-/// Asks for it, at one origin after the other as design.md's rules say.
+/// Asks one origin after the other, as [`OriginLocator`](crate::locate::OriginLocator) orders them, until one has an
+/// answer for the player. Blocks; ends at once when the cancel token is cancelled.
 pub fn fetch(
-    locator: &OriginLocator,
-    client: &OriginClient,
+    context: &PlayerContext,
     exchange: &mut Exchange,
     request: &FetchRequest<'_>,
 ) -> FetchOutcome {
-    let cancel = request.cancel;
+    let (cancel, own) = (request.cancel, request.media.is_own_url);
     let arrived = exchange.record.since;
-    let mut search = locator
-        .search(request.stream, request.wanted, cancel)
+    let wanted = match request.media.route {
+        Route::Segment => Wanted::Segment,
+        _ => Wanted::Stream,
+    };
+    let mut search = context
+        .locator
+        .search(request.media.stream.as_ref(), wanted, cancel)
         .since(arrived);
     let mut kept: Option<BufferedResponse> = None;
     let mut worst: Option<OriginError> = None;
@@ -101,13 +131,23 @@ pub fn fetch(
             continue;
         };
         exchange.record.origin = Some(address.to_string());
-        match client.send(origin_request(request, address, timeout), cancel) {
+        let fetched = |origin, response| {
+            FetchOutcome::Fetched(Fetched {
+                origin,
+                address: address.to_string(),
+                response,
+            })
+        };
+        match context
+            .client
+            .send(origin_request(request, address, timeout), cancel)
+        {
             Ok(response) => match response.status {
                 200 => {
-                    search.served(&candidate, request.own);
-                    return FetchOutcome::Answered(candidate, response);
+                    search.served(&candidate, own);
+                    return fetched(candidate, response);
                 }
-                404 if search.not_there(&candidate, request.own) => {
+                404 if search.not_there(&candidate, own) => {
                     if kept.as_ref().is_none_or(|kept| kept.status != 404) {
                         kept = Some(keep(response));
                     }
@@ -115,7 +155,7 @@ pub fn fetch(
                 500.. if search.is_try() => {
                     kept.get_or_insert_with(|| keep(response));
                 }
-                _ => return FetchOutcome::Answered(candidate, response),
+                _ => return fetched(candidate, response),
             },
             Err(OriginError::Left) => return FetchOutcome::Left,
             Err(error @ OriginError::Closed(_)) => {
@@ -149,16 +189,16 @@ fn origin_request<'a>(
     OriginRequest {
         address,
         head_only: request.head_only,
-        target: request.target,
-        fields: request.fields,
-        live: request.live,
+        target: &request.media.target,
+        fields: request.headers,
+        live: request.media.route == Route::Live,
         timeout,
     }
 }
 
 fn end(kept: Option<BufferedResponse>, worst: Option<OriginError>) -> FetchOutcome {
     match (kept, worst) {
-        (Some(kept), _) => FetchOutcome::BufferedResponse(kept),
+        (Some(kept), _) => FetchOutcome::Buffered(kept),
         (None, Some(OriginError::Timeout(_))) => failure(
             504,
             "No media server answered in time. Try again.",
@@ -175,7 +215,7 @@ fn end(kept: Option<BufferedResponse>, worst: Option<OriginError>) -> FetchOutco
 }
 
 /// Reads an answer whole; of one that is broken or too long the body is dropped.
-pub(super) fn keep(response: OriginResponse) -> BufferedResponse {
+pub fn keep(response: OriginResponse) -> BufferedResponse {
     let OriginResponse {
         status,
         fields,

@@ -7,8 +7,8 @@ use crate::cache::freshness::{
     CacheDirective, MAX_SEGMENT, NOT_FOUND_TIME, SEGMENT_TIME, age, directive,
 };
 use crate::cache::reader::EntryReader;
-use crate::player::PlayerContext;
-use crate::player::fetch::BufferedResponse;
+use crate::player::context::PlayerContext;
+use crate::player::fetch::{BufferedResponse, Fetched};
 use crate::player::hls::serve::pin;
 use crate::server::exchange::ResponseHead;
 use crate::server::failure::Failure;
@@ -85,16 +85,16 @@ pub fn failure(context: &PlayerContext, fill: Option<FillGuard>, failure: &Failu
     fill.fail(failure.clone(), pin, until);
 }
 
-/// Offers a segment, where others may have it: gives the filler's seat, to read it from.
+/// Offers a segment, where others may have it: gives the filler's reader, to read it from.
 ///
 /// # Errors
-/// The response, which is the filler's alone, and the seat to keep while it is relayed.
+/// What was fetched, which is the filler's alone, and the reader to keep while it is relayed.
 pub fn segment(
     context: &PlayerContext,
     fill: FillGuard,
-    (origin, address): (&Candidate, &str),
-    response: OriginResponse,
-) -> Result<EntryReader, Box<(OriginResponse, EntryReader)>> {
+    fetched: Fetched,
+) -> Result<EntryReader, Box<(Fetched, EntryReader)>> {
+    let response = &fetched.response;
     let directive = directive(&response.fields);
     let length = response.length.filter(|length| *length <= MAX_SEGMENT);
     let (Some(length), 200, true) = (
@@ -102,15 +102,15 @@ pub fn segment(
         response.status,
         directive != CacheDirective::Private,
     ) else {
-        return Err(Box::new((response, fill.alone())));
+        return Err(Box::new((fetched, fill.alone())));
     };
     let came = Instant::now();
     let shared = SharedHead {
         status: response.status,
         fields: to_player(&response.fields),
         length,
-        origin: Some(origin.id.clone()),
-        address: address.to_owned(),
+        origin: Some(fetched.origin.id.clone()),
+        address: fetched.address.clone(),
         pin: pin(context, fill.stream()),
         came,
         age: age(&response.fields),
@@ -124,7 +124,8 @@ pub fn segment(
         fields,
         length,
         body,
-    } = response;
+    } = fetched.response;
+    let (origin, address) = (fetched.origin, fetched.address);
     fill.fill(shared, body).map_err(|back| {
         let (body, reader) = *back;
         let response = OriginResponse {
@@ -133,6 +134,11 @@ pub fn segment(
             length,
             body,
         };
-        Box::new((response, reader))
+        let fetched = Fetched {
+            origin,
+            address,
+            response,
+        };
+        Box::new((fetched, reader))
     })
 }

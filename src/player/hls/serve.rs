@@ -4,7 +4,7 @@ use crate::cache::entry::{EntryHead, OriginId, SharedHead};
 use crate::cache::key::Key;
 use crate::cache::reader::{EntryReader, Next};
 use crate::cache::{FillGuard, Lookup};
-use crate::player::PlayerContext;
+use crate::player::context::PlayerContext;
 use crate::server::exchange::{Exchange, ResponseBody, ResponseHead};
 use crate::stream::stats::ByteCounter;
 use crate::stream::url::StreamUrl;
@@ -23,9 +23,27 @@ pub enum Joined {
     /// It is answered.
     Answered,
     /// It has to ask the origin, for all.
-    FillGuard(Exchange, FillGuard),
+    Fill(Exchange, FillGuard),
     /// It has to ask the origin for itself.
     Alone(Exchange),
+}
+
+/// A request's part in a shared fetch: to lead, or to go on its own, which it does without a key.
+/// `None` when it has been answered.
+pub fn part(
+    context: &PlayerContext,
+    exchange: Exchange,
+    key: Option<Key>,
+    player: Option<u64>,
+) -> Option<(Exchange, Option<FillGuard>)> {
+    let Some(key) = key else {
+        return Some((exchange, None));
+    };
+    match join(context, exchange, &key, player) {
+        Joined::Answered => None,
+        Joined::Fill(exchange, fill) => Some((exchange, Some(fill))),
+        Joined::Alone(exchange) => Some((exchange, None)),
+    }
 }
 
 /// Answers a request from what is shared, or says what is left to do. `player` tells viewers apart,
@@ -40,7 +58,7 @@ pub fn join(
     while turns < MAX_TURNS {
         let pin = pin(context, key.stream());
         let reader = match context.cache.enter(key, pin.clone(), exchange.cancel()) {
-            Lookup::FillGuard(fill) => return Joined::FillGuard(exchange, fill),
+            Lookup::FillGuard(fill) => return Joined::Fill(exchange, fill),
             Lookup::Wait(reader) => reader,
         };
         if !reader.came_whole() {
@@ -165,11 +183,10 @@ fn send(
         head.fields.remove("age");
         head = head.with("Age", age.as_secs().to_string());
     }
-    let meter = shared.origin.as_ref().map(|origin| {
-        context
-            .viewers
-            .touch(stream, origin, &shared.address, player)
-    });
+    let meter = shared
+        .origin
+        .as_ref()
+        .map(|origin| context.stats.touch(stream, origin, &shared.address, player));
     let mut batch = Vec::new();
     let mut behind = reader.ready(0, &mut batch);
     let mut out = match exchange.start_with(&head, &rest(&batch, behind)) {

@@ -1,0 +1,24 @@
+//! What the handlers of the stream server share.
+
+use crate::cache::HlsCache;
+use crate::files::Files;
+use crate::locate::OriginLocator;
+use crate::player::live::LiveRelay;
+use crate::runtime::pool::Pool;
+use crate::stream::stats::StreamStats;
+use crate::upstream::OriginClient;
+use crate::upstream::forwarding::Forwarding;
+use std::sync::Arc;
+
+/// The parts of the proxy that answering a player needs; one for the process.
+pub struct PlayerContext {
+    pub locator: Arc<OriginLocator>,
+    pub client: Arc<OriginClient>,
+    pub forwarding: Forwarding,
+    pub stats: Arc<StreamStats>,
+    pub cache: Arc<HlsCache>,
+    /// The static files: the embedded pages, or a directory.
+    pub files: Files,
+    /// The threads that relay live streams.
+    pub live: Arc<Pool<Box<LiveRelay>>>,
+}

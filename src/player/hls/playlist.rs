@@ -1,0 +1,287 @@
+//! Playlists: read whole from the origin, rewritten, and shared for half a second.
+
+use crate::balancer::Candidate;
+use crate::cache::freshness::{NOT_FOUND_TIME, PLAYLIST_TIME, directive};
+use crate::cache::key::Key;
+use crate::http::Headers;
+use crate::http::query::query_value;
+use crate::player::context::PlayerContext;
+use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, fetch};
+use crate::player::hls::offer;
+use crate::player::hls::rewrite::{is_master, is_playlist, only_variant, rewrite};
+use crate::player::hls::serve::part;
+use crate::player::request::MediaRequest;
+use crate::server::exchange::{Exchange, ResponseHead};
+use crate::server::failure::Failure;
+use crate::stream::session::session_id;
+use crate::upstream::forwarding::to_player;
+use crate::upstream::{OriginRequest, OriginResponse};
+use std::io::Read;
+use std::time::Duration;
+
+/// Largest playlist that an origin may send, in bytes.
+const MAX_PLAYLIST: u64 = 1024 * 1024;
+
+/// What a changed body makes untrue (RFC 9110 section 14.3, RFC 9530).
+const ABOUT_THE_BYTES: [&str; 5] = [
+    "accept-ranges",
+    "content-md5",
+    "digest",
+    "content-digest",
+    "repr-digest",
+];
+
+/// Answers a request for a playlist.
+pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
+    let Some(stream) = &request.stream else {
+        return exchange.problem(400, "This URL names no stream.");
+    };
+    let session = session_id(stream);
+    let key =
+        (context.cache.is_on() && request.cacheable).then(|| Key::playlist(stream, &exchange.head));
+    let Some((mut exchange, fill)) = part(context, exchange, key, Some(request.viewer)) else {
+        return;
+    };
+    let headers = context
+        .forwarding
+        .to_origin(&exchange.head, exchange.peer().ip(), true);
+    let cancel = match &fill {
+        Some(fill) => fill.cancel(),
+        None => exchange.cancel().clone(),
+    };
+    let fetch_request = FetchRequest {
+        media: request,
+        headers: &headers,
+        head_only: false,
+        cancel: &cancel,
+    };
+    let fetched = match fetch(context, &mut exchange, &fetch_request) {
+        FetchOutcome::Fetched(fetched) => fetched,
+        FetchOutcome::Buffered(answer) => {
+            offer::not_found(context, fill, &answer);
+            return answer.answer(exchange);
+        }
+        FetchOutcome::Failed(failure) => {
+            offer::failure(context, fill, &failure);
+            return failure.answer(exchange);
+        }
+        FetchOutcome::Left => {
+            return exchange.abandon("the client left while its stream was looked for");
+        }
+    };
+    let Fetched {
+        origin,
+        address,
+        response,
+    } = fetched;
+    let path = exchange.head.path();
+    let answer =
+        read(response).and_then(|read| follow(context, path, &origin, &fetch_request, read));
+    let answer = answer.and_then(|read| {
+        let time = playlist_time(&read);
+        if read.is_playlist() {
+            let head = &exchange.head;
+            let balancer = context.locator.balancer();
+            balancer.playlist_served(stream, head.host.as_deref(), head.path());
+        }
+        let (head, body) = for_player(read, exchange.head.host.as_deref(), &session)?;
+        Ok((head, body, time))
+    });
+    match answer {
+        Ok((head, body, time)) => {
+            if let Some(fill) = fill {
+                offer::playlist(context, fill, (&origin, &address), &head, &body, time);
+            }
+            // Who asks for SRS's master has no `hls_ctx` yet, and would be taken for two players once it has.
+            let viewer = (!is_master(&body)).then_some(request.viewer);
+            let meter = context.stats.touch(stream, &origin.id, &address, viewer);
+            meter.add(body.len() as u64);
+            exchange.answer(head, &body);
+        }
+        Err(failure) => {
+            offer::failure(context, fill, &failure);
+            failure.answer(exchange);
+        }
+    }
+}
+
+/// An answer that was read whole.
+struct Whole {
+    status: u16,
+    fields: Headers,
+    body: Vec<u8>,
+    /// It was asked for in the place of what came first.
+    followed: bool,
+}
+
+impl Whole {
+    /// Whether it is a playlist that can be rewritten.
+    fn is_playlist(&self) -> bool {
+        self.status == 200 && self.fields.count("content-encoding") == 0 && is_playlist(&self.body)
+    }
+}
+
+/// Reads an answer whole before anything of it is sent: half a playlist is a 502.
+fn read(response: OriginResponse) -> Result<Whole, Failure> {
+    let OriginResponse {
+        status,
+        fields,
+        length,
+        body,
+    } = response;
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(length.unwrap_or(0).min(64 * 1024)).unwrap_or(0));
+    let broken = |note: String| Failure {
+        status: 502,
+        message: "The media server sent a broken playlist. Try again.",
+        retry_after: None,
+        note: Some(note),
+    };
+    match body
+        .at_once()
+        .take(MAX_PLAYLIST + 1)
+        .read_to_end(&mut bytes)
+    {
+        Ok(read) if read as u64 > MAX_PLAYLIST => {
+            Err(broken("the playlist is larger than 1 MiB".to_owned()))
+        }
+        Ok(_) => Ok(Whole {
+            status,
+            fields,
+            body: bytes,
+            followed: false,
+        }),
+        Err(error) => Err(broken(format!("reading the playlist: {error}"))),
+    }
+}
+
+/// SRS answers a media playlist's request whose `hls_ctx` it does not know (after a restart, or a move
+/// to another origin) with a master playlist, which a player that asked for media cannot use. Its only
+/// URI is the same path with a new context: it is asked for, once, in the player's place.
+fn follow(
+    context: &PlayerContext,
+    path: &str,
+    origin: &Candidate,
+    request: &FetchRequest<'_>,
+    read_first: Whole,
+) -> Result<Whole, Failure> {
+    let asked_for_media = query_of(&request.media.target)
+        .is_some_and(|query| query_value(query, "hls_ctx").is_some());
+    if !asked_for_media || !read_first.is_playlist() || !is_master(&read_first.body) {
+        return Ok(read_first);
+    }
+    let uri = only_variant(&read_first.body).and_then(|uri| std::str::from_utf8(uri).ok());
+    let Some(target) = uri.and_then(|uri| same_path(path, uri)) else {
+        return Ok(read_first);
+    };
+    let Some(address) = origin.origin.http_address() else {
+        return Ok(read_first);
+    };
+    let again = OriginRequest {
+        address,
+        head_only: false,
+        target: &target,
+        fields: request.headers,
+        live: false,
+        timeout: None,
+    };
+    match context.client.send(again, request.cancel) {
+        Ok(response) => read(response).map(|read| Whole {
+            followed: true,
+            ..read
+        }),
+        Err(error) => Err(Failure {
+            status: 502,
+            message: "The media server sent no media playlist. Try again.",
+            retry_after: None,
+            note: Some(format!("following the master playlist: {error}")),
+        }),
+    }
+}
+
+fn query_of(target: &str) -> Option<&str> {
+    target.split_once('?').map(|(_, query)| query)
+}
+
+/// The URI as a target, when it is the requested path with another query.
+fn same_path(path: &str, uri: &str) -> Option<String> {
+    let (own, query) = uri.split_once('?')?;
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let fit = uri
+        .bytes()
+        .all(|byte| (0x21..0x7f).contains(&byte) && !b"\"<>#".contains(&byte));
+    (fit && (own == path || own == file)).then(|| format!("{path}?{query}"))
+}
+
+/// What goes to the player: a playlist is rewritten, all else is as it came.
+fn for_player(
+    read: Whole,
+    host: Option<&str>,
+    session: &str,
+) -> Result<(ResponseHead, Vec<u8>), Failure> {
+    let mut head = ResponseHead {
+        status: read.status,
+        fields: to_player(&read.fields),
+        length: None,
+    };
+    if !read.is_playlist() {
+        return Ok((head, read.body));
+    }
+    for name in ABOUT_THE_BYTES {
+        head.fields.remove(name);
+    }
+    match rewrite(&read.body, host, session) {
+        Some(body) => Ok((head, body)),
+        None => Err(Failure {
+            status: 502,
+            message: "The media server sent a playlist that is too large.",
+            retry_after: None,
+            note: None,
+        }),
+    }
+}
+
+/// For how long others may have the same; `None` where it is for one player only.
+fn playlist_time(read: &Whole) -> Option<Duration> {
+    let hands_out = || is_master(&read.body) && find(&read.body, b"hls_ctx=");
+    match read.status {
+        // SRS's master playlist hands out a session, and so does what is followed from one.
+        200 if read.is_playlist() && !read.followed && !hands_out() => {
+            directive(&read.fields).at_most(PLAYLIST_TIME)
+        }
+        404 => directive(&read.fields).at_most(NOT_FOUND_TIME),
+        _ => None,
+    }
+}
+
+fn find(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_path;
+
+    #[test]
+    fn only_the_same_path_is_followed() {
+        let path = "/live/a.m3u8";
+        assert_eq!(
+            same_path(path, "/live/a.m3u8?hls_ctx=1").as_deref(),
+            Some("/live/a.m3u8?hls_ctx=1")
+        );
+        assert_eq!(
+            same_path(path, "a.m3u8?hls_ctx=1").as_deref(),
+            Some("/live/a.m3u8?hls_ctx=1")
+        );
+        for other in [
+            "/live/b.m3u8?hls_ctx=1",
+            "b.m3u8?x",
+            "/live/a.m3u8",
+            "http://x/live/a.m3u8?x",
+            "a.m3u8?a b",
+            "a.m3u8?a#b",
+        ] {
+            assert_eq!(same_path(path, other), None, "{other}");
+        }
+    }
+}

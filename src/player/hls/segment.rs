@@ -1,0 +1,105 @@
+//! Segments, initialization sections and keys: relayed from the origin of their session, or shared.
+
+use crate::cache::FillGuard;
+use crate::cache::key::Key;
+use crate::player::context::PlayerContext;
+use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep};
+use crate::player::hls::serve::part;
+use crate::player::hls::{offer, serve};
+use crate::player::relay::{Piece, relay};
+use crate::player::request::MediaRequest;
+use crate::server::exchange::Exchange;
+use crate::stream::url::StreamUrl;
+
+/// Answers a request for a segment, an initialization section or a key.
+pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
+    let key = match &request.stream {
+        Some(stream) if context.cache.is_on() && request.cacheable => {
+            Key::segment(stream, &exchange.head)
+        }
+        _ => None,
+    };
+    let Some((mut exchange, fill)) = part(context, exchange, key, None) else {
+        return;
+    };
+    let mut headers = context
+        .forwarding
+        .to_origin(&exchange.head, exchange.peer().ip(), false);
+    if fill.is_some() {
+        // Others may not understand the encodings that this player does.
+        headers.remove("accept-encoding");
+    }
+    let cancel = match &fill {
+        Some(fill) => fill.cancel(),
+        None => exchange.cancel().clone(),
+    };
+    let fetch_request = FetchRequest {
+        media: request,
+        headers: &headers,
+        head_only: exchange.is_head(),
+        cancel: &cancel,
+    };
+    match fetch(context, &mut exchange, &fetch_request) {
+        FetchOutcome::Fetched(fetched) => {
+            let path = || StreamUrl::of_request(None, exchange.head.path(), None);
+            let Some(stream) = request.stream.clone().or_else(path) else {
+                return exchange.problem(400, "This URL names no stream.");
+            };
+            match fill {
+                Some(fill) => share_segment(context, exchange, fill, &stream, fetched),
+                None => relay_segment(context, exchange, &stream, fetched),
+            }
+        }
+        FetchOutcome::Buffered(answer) => {
+            offer::not_found(context, fill, &answer);
+            answer.answer(exchange);
+        }
+        FetchOutcome::Failed(failure) => {
+            offer::failure(context, fill, &failure);
+            failure.answer(exchange);
+        }
+        FetchOutcome::Left => exchange.abandon("the client left while its segment was looked for"),
+    }
+}
+
+fn relay_segment(
+    context: &PlayerContext,
+    exchange: Exchange,
+    stream: &StreamUrl,
+    fetched: Fetched,
+) {
+    let Fetched {
+        origin,
+        address,
+        response,
+    } = fetched;
+    let meter = context.stats.touch(stream, &origin.id, &address, None);
+    relay(exchange, response, Piece::Segment, &meter);
+}
+
+/// Answers the request that fetches for all, and those who wait with it where they may have the same.
+fn share_segment(
+    context: &PlayerContext,
+    exchange: Exchange,
+    fill: FillGuard,
+    stream: &StreamUrl,
+    fetched: Fetched,
+) {
+    let response = &fetched.response;
+    let is_short = response
+        .length
+        .is_none_or(|length| length <= MAX_BUFFERED_BODY);
+    if response.status == 404 && is_short {
+        let answer = keep(fetched.response);
+        offer::not_found(context, Some(fill), &answer);
+        return answer.answer(exchange);
+    }
+    match offer::segment(context, fill, fetched) {
+        Ok(reader) => serve::fill(context, exchange, &reader, stream),
+        Err(own) => {
+            // Until the end its client's leaving cancels the origin's answer by this reader.
+            let (fetched, _reader) = *own;
+            relay_segment(context, exchange, stream, fetched);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A request for media, parsed once: what every handler needs to know of it.
+
+use crate::balancer::Balancer;
+use crate::cache::freshness::is_plain;
+use crate::http::query::{query_value, without_spbhid};
+use crate::player::hls::session::stream_of;
+use crate::player::route::Route;
+use crate::server::exchange::Exchange;
+use crate::stream::url::StreamUrl;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A request for a live stream, a playlist or a segment.
+#[derive(Debug, Clone)]
+pub struct MediaRequest {
+    pub route: Route,
+    /// The stream to look for: the one that the `spbhid` names, else (not for segments) the one that path, query and
+    /// `Host` name. `None` only for a segment whose `spbhid` says nothing: any origin may have it.
+    pub stream: Option<StreamUrl>,
+    /// Path and query for the origin: without our `spbhid`.
+    pub target: String,
+    /// Whether the path is the plain one of the stream, so that its 404 is about the stream and not about an odd way
+    /// of asking for it.
+    pub is_own_url: bool,
+    /// Whether other players may share the answer: a plain GET for the whole that says nothing of who asks.
+    pub cacheable: bool,
+    /// Tells HLS players apart, which have no connection of their own to be told by.
+    pub viewer: u64,
+}
+
+impl MediaRequest {
+    /// The media that a request asks for. Asks the shared Redis for a foreign session id, and nobody else.
+    ///
+    /// `None` for a live stream or a playlist whose URL names no stream.
+    pub fn parse(route: Route, exchange: &Exchange, balancer: &dyn Balancer) -> Option<Self> {
+        let head = &exchange.head;
+        let by_url = || StreamUrl::of_request(head.host.as_deref(), head.path(), head.query());
+        let session = || {
+            let id = head.query().and_then(|query| query_value(query, "spbhid"));
+            id.and_then(|id| stream_of(&id, balancer))
+        };
+        let stream = match route {
+            // A variant belongs to the session that it was listed in.
+            Route::Playlist => Some(session().or_else(by_url)?),
+            Route::Segment => session(),
+            _ => Some(by_url()?),
+        };
+        let is_own_url = route != Route::Segment
+            && stream
+                .as_ref()
+                .is_some_and(|stream| is_own(stream, head.path()));
+        Some(Self {
+            route,
+            stream,
+            target: without_spbhid(&head.target).into_owned(),
+            is_own_url,
+            cacheable: is_plain(head),
+            viewer: viewer(exchange),
+        })
+    }
+}
+
+fn is_own(stream: &StreamUrl, path: &str) -> bool {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    stem == stream.app_stream()
+}
+
+/// A number that is the same for all requests of one HLS player, as far as its address, its program and SRS's
+/// `hls_ctx` tell.
+fn viewer(exchange: &Exchange) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    exchange.peer().ip().hash(&mut hasher);
+    let head = &exchange.head;
+    head.fields.one("x-forwarded-for").hash(&mut hasher);
+    head.fields.one("user-agent").hash(&mut hasher);
+    head.query()
+        .and_then(|query| query_value(query, "hls_ctx"))
+        .hash(&mut hasher);
+    hasher.finish()
+}

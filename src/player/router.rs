@@ -1,0 +1,101 @@
+//! The stream server's router: by its path and query a request is for a playlist, a segment, a live stream or a file.
+
+use crate::http::head::{Rejection, RequestHead};
+use crate::player::context::PlayerContext;
+use crate::player::request::MediaRequest;
+use crate::player::route::{Route, route};
+use crate::player::{hls, live, pages};
+use crate::server::exchange::{Exchange, ResponseHead};
+use crate::server::server::Service;
+use crate::server::versions;
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// The stream server: answers players.
+pub struct Router {
+    context: PlayerContext,
+}
+
+impl Router {
+    /// A router whose handlers use that context.
+    pub fn new(context: PlayerContext) -> Self {
+        Self { context }
+    }
+}
+
+impl Service for Router {
+    fn is_long(&self, method: &str, target: &str) -> bool {
+        matches!(method, "GET" | "HEAD") && route(target) == Route::Live
+    }
+
+    fn methods(&self, _: &str) -> &'static str {
+        METHODS
+    }
+
+    fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
+        Err(match head.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => Rejection {
+                status: 413,
+                message: "No request here has a body.",
+            },
+            _ => Rejection {
+                status: 405,
+                message: "Use GET, HEAD or OPTIONS.",
+            },
+        })
+    }
+
+    fn handle(&self, mut exchange: Exchange) {
+        let route = route(&exchange.head.target);
+        exchange.record.kind = route.kind();
+        match exchange.head.method.as_str() {
+            "GET" | "HEAD" => {}
+            "OPTIONS" => return preflight(exchange),
+            _ => {
+                let head = ResponseHead::new(405).with("Allow", METHODS);
+                return exchange.problem_with(head, "Use GET, HEAD or OPTIONS.");
+            }
+        }
+        match route {
+            Route::Versions => versions(exchange),
+            Route::File => pages::file(&self.context.files, exchange),
+            Route::Playlist | Route::Segment | Route::Live => self.media(route, exchange),
+        }
+    }
+}
+
+impl Router {
+    fn media(&self, route: Route, exchange: Exchange) {
+        let context = &self.context;
+        if context.forwarding.is_loop(&exchange.head.fields) {
+            let message = "This request has been here before: an origin's address leads back here.";
+            return exchange.problem(508, message);
+        }
+        let request = MediaRequest::parse(route, &exchange, &**context.locator.balancer());
+        let Some(request) = request else {
+            return exchange.problem(
+                400,
+                "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.",
+            );
+        };
+        match route {
+            Route::Playlist => hls::playlist(context, exchange, &request),
+            Route::Segment => hls::segment(context, exchange, &request),
+            _ => live::live(context, exchange, &request),
+        }
+    }
+}
+
+/// Any page may ask for anything here (the headers say so); a page of another network, too, where its
+/// browser asks for that.
+fn preflight(exchange: Exchange) {
+    let mut head = ResponseHead::new(200).with("Allow", METHODS);
+    let asked = exchange
+        .head
+        .fields
+        .one("access-control-request-private-network");
+    if asked.is_some_and(|value| value.eq_ignore_ascii_case(b"true")) {
+        head = head.with("Access-Control-Allow-Private-Network", "true");
+    }
+    exchange.answer(head, b"");
+}
