@@ -1,0 +1,71 @@
+//! The parts that both servers share.
+
+use super::StartError;
+use crate::balancer::Balancer;
+use crate::balancer::memory::Memory;
+use crate::balancer::redis::Redis;
+use crate::cache::HlsCache;
+use crate::config::{Config, LoadBalancerType};
+use crate::locate::OriginLocator;
+use crate::locate::poller::ApiPoller;
+use crate::metrics::Metrics;
+use crate::runtime::limits::Limits;
+use crate::stream::stats::StreamStats;
+use crate::upstream::{OriginClient, OriginTimes};
+use std::sync::Arc;
+
+/// What the stream server, the System API and the background tasks use together.
+pub struct Parts {
+    pub balancer: Arc<dyn Balancer>,
+    /// The balancer once more, where it is the one that shares a Redis.
+    pub redis: Option<Arc<Redis>>,
+    pub metrics: Arc<Metrics>,
+    /// Asks origins for media.
+    pub client: Arc<OriginClient>,
+    /// Asks the APIs of origins, so that they do not wait behind media.
+    pub api_client: Arc<OriginClient>,
+    pub locator: Arc<OriginLocator>,
+    pub stats: Arc<StreamStats>,
+    pub cache: Arc<HlsCache>,
+}
+
+impl Parts {
+    /// Builds the parts as the settings want them. Blocks until Redis has answered, where one is used.
+    ///
+    /// # Errors
+    /// [`StartError::Redis`] when Redis does not answer, [`StartError::System`] when the metrics cannot be set up.
+    pub fn build(config: &Config, limits: &Limits) -> Result<Self, StartError> {
+        let redis = match config.load_balancer_type {
+            LoadBalancerType::Memory => None,
+            LoadBalancerType::Redis => {
+                let redis = Redis::connect(&config.redis, config.origin_server_ttl);
+                Some(Arc::new(redis.map_err(StartError::Redis)?))
+            }
+        };
+        let balancer: Arc<dyn Balancer> = match &redis {
+            Some(redis) => redis.clone(),
+            None => Arc::new(Memory::new(config.origin_server_ttl)),
+        };
+        let metrics = Arc::new(Metrics::new()?);
+        let times = OriginTimes {
+            connect: config.connect_timeout,
+            response: config.response_timeout,
+            stall: config.stall_timeout,
+        };
+        let idle = limits.idle_origin_connections();
+        let client = Arc::new(OriginClient::new(times, idle, metrics.watch("http")));
+        let api_client = Arc::new(OriginClient::new(times, idle / 8, metrics.watch("api")));
+        let poller = ApiPoller::new(api_client.clone());
+        let locator = OriginLocator::new(balancer.clone(), poller, config.stream_wait);
+        Ok(Self {
+            balancer,
+            redis,
+            metrics,
+            client,
+            api_client,
+            locator: Arc::new(locator),
+            stats: Arc::default(),
+            cache: Arc::new(HlsCache::new(config.hls_cache)),
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! What the proxy does by itself from time to time, each task on a thread of its own.
+
+use super::default_backend::DefaultBackend;
+use super::parts::Parts;
+use crate::balancer::peer::PeerStatus;
+use crate::cache::HlsCache;
+use crate::config::Config;
+use crate::runtime::{sys, threads};
+use crate::stream::stats::StreamStats;
+use log::info;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Proxies that share a Redis tell each other this often what they serve.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+
+/// The running tasks of a proxy.
+pub struct Tasks {
+    ended: Arc<AtomicBool>,
+}
+
+impl Tasks {
+    /// Starts the tasks that the settings ask for. `status` gives what other proxies are told.
+    ///
+    /// # Errors
+    /// What the system says when it has no thread left.
+    pub fn start(
+        config: &Config,
+        parts: &Parts,
+        status: impl Fn() -> PeerStatus + Send + 'static,
+    ) -> io::Result<Self> {
+        let tasks = Self {
+            ended: Arc::default(),
+        };
+        tasks.tidy(parts)?;
+        tasks.sweep_cache(&parts.cache)?;
+        if let Some(redis) = parts.redis.clone() {
+            let (host, port) = (&config.redis.host, config.redis.port);
+            let name = status().proxy;
+            info!("sharing origins and pins in Redis at {host}:{port} as {name}");
+            tasks.every("peer status", ANNOUNCE_EVERY, move || {
+                redis.announce(&status());
+            })?;
+        }
+        if let Some(settings) = &config.default_backend {
+            let backend = DefaultBackend::new(settings, parts.balancer.clone());
+            backend.register();
+            let time = DefaultBackend::interval(config.origin_server_ttl);
+            tasks.every("default backend", time, move || backend.register())?;
+        }
+        Ok(tasks)
+    }
+
+    /// Has each task end after its present turn. Does not wait for that.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Takes the rates, closes connections that nobody needs any more, and gives memory back when a crowd has gone.
+    fn tidy(&self, parts: &Parts) -> io::Result<()> {
+        let stats = parts.stats.clone();
+        let clients = [parts.client.clone(), parts.api_client.clone()];
+        let mut crowd = threads::Crowd::default();
+        self.every("rates", StreamStats::step(), move || {
+            stats.sample();
+            if crowd.has_gone(threads::alive()) {
+                sys::give_back_memory();
+            }
+            for client in &clients {
+                client.close_idle();
+            }
+        })
+    }
+
+    /// Frees shared segments that have expired, also while nobody asks for any.
+    fn sweep_cache(&self, cache: &Arc<HlsCache>) -> io::Result<()> {
+        if !cache.is_on() {
+            return Ok(());
+        }
+        let cache = cache.clone();
+        self.every("shared fetches", HlsCache::SWEEP, move || cache.sweep())
+    }
+
+    fn every(
+        &self,
+        name: &str,
+        time: Duration,
+        mut work: impl FnMut() + Send + 'static,
+    ) -> io::Result<()> {
+        let ended = self.ended.clone();
+        let turn = move || {
+            while !ended.load(Ordering::Acquire) {
+                thread::sleep(time);
+                work();
+            }
+        };
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(turn)
+            .map(drop)
+    }
+}
