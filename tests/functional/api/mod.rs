@@ -1,0 +1,6 @@
+//! The System API: heartbeats, origins and streams for operators, who may speak to it, metrics.
+
+mod guard;
+mod metrics;
+mod operators;
+mod register;

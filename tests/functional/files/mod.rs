@@ -1,0 +1,3 @@
+//! Static files.
+
+mod static_files;

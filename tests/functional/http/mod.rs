@@ -1,0 +1,6 @@
+//! HTTP on both sides: headers, statuses, connections, bodies that break.
+
+mod headers;
+mod serving;
+mod statuses;
+mod truncation;

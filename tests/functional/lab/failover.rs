@@ -1,0 +1,63 @@
+//! Failover with real origins and a real player: what one origin had, another goes on with.
+
+use crate::common::SOON;
+use crate::common::fetch::get;
+use crate::common::lab::LabOrigin;
+use crate::common::player::Player;
+use crate::common::proxy::Proxy;
+use crate::common::wait::{wait_for, wait_until};
+use std::net::SocketAddr;
+
+#[test]
+fn players_go_on_from_another_origin_each_time_one_is_killed() {
+    let proxy = Proxy::start(&[
+        ("PROXY_CONNECT_TIMEOUT", "500ms"),
+        ("PROXY_RESPONSE_TIMEOUT", "2s"),
+    ]);
+    let url = format!("http://{}/api/v1/srs/register", proxy.api);
+    let mut origins: Vec<LabOrigin> = ["a", "b", "c"]
+        .map(|own| {
+            let device = format!("lab-{own}");
+            let streams = ["--stream", own, "--stream", "demo"];
+            let more = ["--device-id", &device, "--register", &url];
+            LabOrigin::start(&[streams, more].concat())
+        })
+        .into();
+    for origin in &origins {
+        origin.wait_for_log("is registered at ");
+    }
+    for own in ["a", "b", "c"] {
+        let list = get(proxy.http, &format!("/live/{own}.m3u8"));
+        assert_eq!(list.status(), 200, "{own}: {}", list.text());
+    }
+    let players = ["flv", "ts", "m3u8"]
+        .map(|format| Player::start(&format!("http://{}/live/demo.{format}", proxy.http)));
+    for player in &players {
+        player.wait_for_frames(60, SOON * 3);
+    }
+    while origins.len() > 1 {
+        let address = serving(&proxy);
+        let at = origins.iter().position(|it| it.addr == address);
+        let mut killed = origins.remove(at.expect("the origin that serves"));
+        killed.kill();
+        for player in &players {
+            // 6 s of pictures: more than any of them can have had in store.
+            let wanted = player.frames() + 150;
+            player.wait_for_frames(wanted, SOON * 6);
+        }
+        wait_until("another origin served", SOON, || serving(&proxy) != address);
+    }
+    proxy.assert_no_panic();
+}
+
+/// Which origin the stream that all have is served from now.
+fn serving(proxy: &Proxy) -> SocketAddr {
+    wait_for("the stream was being watched", SOON, || {
+        let json = get(proxy.api, "/api/v1/streams").json();
+        let streams = json["data"]["streams"].as_array()?.clone();
+        let demo = streams
+            .iter()
+            .find(|it| it["url"] == "__defaultVhost__/live/demo")?;
+        demo["origin_address"].as_str()?.parse().ok()
+    })
+}

@@ -1,0 +1,5 @@
+//! The lab origin and the demo.
+
+mod demo;
+mod failover;
+mod origin;

@@ -1,0 +1,4 @@
+//! Live streams: FLV, TS, AAC, MP3.
+
+mod media;
+mod relay;

@@ -1,0 +1,6 @@
+//! Which origin has the stream.
+
+mod failing_over;
+mod finding;
+mod moved;
+mod waiting;

@@ -1,0 +1,5 @@
+//! The process: its settings, its log, its end.
+
+mod ending;
+mod log;
+mod start;

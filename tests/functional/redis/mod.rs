@@ -1,0 +1,4 @@
+//! Several proxies beside each other, with a Redis.
+
+mod away;
+mod together;
