@@ -11,6 +11,7 @@ mod files;
 mod fixture;
 mod hls;
 mod hostile;
+mod house;
 mod http;
 mod lab;
 mod live;
