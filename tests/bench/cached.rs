@@ -4,7 +4,7 @@ use crate::file_origin::{self, SEGMENT_BYTES};
 use crate::load_wrk::Load;
 use crate::proxies::{self, Cache, Target};
 use crate::report::Report;
-use crate::table::number;
+use crate::table::{Section, number};
 use crate::{Result, counting_origin, crowd, plain};
 
 /// Those that have a cache with which to compare.
@@ -16,7 +16,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
         ("hot segments, 16 clients", 16, true),
         ("hot playlists, 64 clients", 64, false),
     ] {
-        report.compare(name, &CACHING, |report, target| {
+        report.compare(Section::Plain, name, &CACHING, |report, target| {
             let directory = report.new_directory()?;
             let proxy = proxies::start(target, origin.address, Cache::On, &directory)?;
             let hls = plain::open_stream(proxy.address)?;
@@ -41,7 +41,12 @@ pub fn measure(report: &mut Report) -> Result<()> {
         let viewers = report.options.scaled(1000);
         match origin_requests(report, target, viewers) {
             Ok(fact) => report.fact(fact),
-            Err(error) => report.fail("origin requests for a segment", target, error),
+            Err(error) => report.fail(
+                Section::Plain,
+                "origin requests for a segment",
+                target,
+                error,
+            ),
         }
     }
     Ok(())

@@ -132,6 +132,12 @@ impl Server {
         self.process.id()
     }
 
+    /// Ends the server at once, without a chance to tidy up, and waits until it is gone.
+    pub fn kill(mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// An error with the server's own last words when it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.process.try_wait() {
@@ -153,7 +159,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let family = procfs::tree(self.pid());
-        signal(self.pid(), Signal::TERM);
+        // A program that has ended and was waited for has given its id back: it may be somebody else's by now.
+        if matches!(self.process.try_wait(), Ok(None)) {
+            signal(self.pid(), Signal::TERM);
+        }
         let deadline = Instant::now() + PATIENCE;
         while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));

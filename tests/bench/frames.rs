@@ -1,10 +1,10 @@
-//! A live frame that carries its own send time, and its way through chunked coding (RFC 9112 section 7.1).
-//!
-//! A frame is `magic (4) | length (4) | send time (8) | number (4) | filling`, integers little-endian. The time is that
-//! of this process: origin and players run in it, so there is no clock to agree on.
+//! A frame that carries its own send time, of a live stream that is no media: `magic (4) | length (4) | send time (8) |
+//! number (4) | filling`, integers little-endian.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::chunks::ChunkDecoder;
+use crate::clock;
 
 /// 25 frames a second.
 pub const FRAME_TIME: Duration = Duration::from_millis(40);
@@ -15,13 +15,6 @@ pub const FRAME_BYTES: usize = 5000;
 
 const MAGIC: &[u8; 4] = b"SPB1";
 const HEADER: usize = 20;
-
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// Nanoseconds since some moment before the first call's return, the same for all threads.
-pub fn now() -> u64 {
-    u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// A frame as one chunk of a chunked body, ready to be stamped and sent again and again.
 pub struct FrameChunk {
@@ -43,83 +36,47 @@ impl FrameChunk {
     /// The chunk of frame `number`, sent now.
     pub fn stamped(&mut self, number: u32) -> &[u8] {
         let header = &mut self.bytes[self.start..self.start + HEADER];
-        header[8..16].copy_from_slice(&now().to_le_bytes());
+        header[8..16].copy_from_slice(&clock::now().to_le_bytes());
         header[16..20].copy_from_slice(&number.to_le_bytes());
         &self.bytes
     }
 }
 
-/// Where in the chunked coding the next byte belongs.
-enum Coding {
-    /// The body ends with the connection.
-    Identity,
-    /// In a chunk's size, of which this much is known.
-    Size(usize),
-    /// In a chunk extension of a chunk with this size.
-    Extension(usize),
-    /// In a chunk's data, with this much left.
-    Data(usize),
-    /// In the line end after a chunk's data.
-    DataEnd,
-}
-
 /// Reads frames out of a response body, in whatever pieces it comes.
 pub struct FrameReader {
-    coding: Coding,
+    chunks: ChunkDecoder,
+    frames: Frames,
+}
+
+impl FrameReader {
+    pub fn new(chunked: bool) -> FrameReader {
+        FrameReader {
+            chunks: ChunkDecoder::new(chunked),
+            frames: Frames {
+                header: [0; HEADER],
+                have: 0,
+                filling_left: 0,
+                next_number: None,
+            },
+        }
+    }
+
+    /// Takes the next bytes of the body and calls `whole` with the send time of each frame that is now whole.
+    pub fn feed(&mut self, bytes: &[u8], whole: &mut impl FnMut(u64)) -> Result<(), &'static str> {
+        let frames = &mut self.frames;
+        self.chunks.feed(bytes, |data| frames.payload(data, whole))
+    }
+}
+
+/// The frames of a body without its coding.
+struct Frames {
     header: [u8; HEADER],
     have: usize,
     filling_left: usize,
     next_number: Option<u32>,
 }
 
-impl FrameReader {
-    pub fn new(chunked: bool) -> FrameReader {
-        let coding = if chunked {
-            Coding::Size(0)
-        } else {
-            Coding::Identity
-        };
-        FrameReader {
-            coding,
-            header: [0; HEADER],
-            have: 0,
-            filling_left: 0,
-            next_number: None,
-        }
-    }
-
-    /// Takes the next bytes of the body and calls `whole` with the send time of each frame that is now whole.
-    pub fn feed(
-        &mut self,
-        mut bytes: &[u8],
-        whole: &mut impl FnMut(u64),
-    ) -> Result<(), &'static str> {
-        while let Some((&first, rest)) = bytes.split_first() {
-            match self.coding {
-                Coding::Identity => return self.payload(bytes, whole),
-                Coding::Data(left) => {
-                    let (data, after) = bytes.split_at(left.min(bytes.len()));
-                    self.payload(data, whole)?;
-                    let left = left - data.len();
-                    self.coding = if left == 0 {
-                        Coding::DataEnd
-                    } else {
-                        Coding::Data(left)
-                    };
-                    bytes = after;
-                    continue;
-                }
-                Coding::Size(size) => self.coding = size_byte(size, first)?,
-                Coding::Extension(size) if first == b'\n' => self.coding = chunk_of(size)?,
-                Coding::DataEnd if first == b'\n' => self.coding = Coding::Size(0),
-                Coding::DataEnd if first != b'\r' => return Err("no line end after a chunk"),
-                Coding::Extension(_) | Coding::DataEnd => {}
-            }
-            bytes = rest;
-        }
-        Ok(())
-    }
-
+impl Frames {
     fn payload(
         &mut self,
         mut bytes: &[u8],
@@ -164,29 +121,5 @@ impl FrameReader {
         let mut field = [0; N];
         field.copy_from_slice(&self.header[at..at + N]);
         field
-    }
-}
-
-fn size_byte(size: usize, byte: u8) -> Result<Coding, &'static str> {
-    match byte {
-        b'\r' => Ok(Coding::Size(size)),
-        b'\n' => chunk_of(size),
-        b';' => Ok(Coding::Extension(size)),
-        _ => {
-            let digit = char::from(byte)
-                .to_digit(16)
-                .ok_or("a chunk size is not a number")?;
-            size.checked_mul(16)
-                .map(|size| Coding::Size(size + digit as usize))
-                .ok_or("a chunk size is too large")
-        }
-    }
-}
-
-fn chunk_of(size: usize) -> Result<Coding, &'static str> {
-    if size == 0 {
-        Err("the live stream ended")
-    } else {
-        Ok(Coding::Data(size))
     }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use crate::figures::Figures;
 use crate::file_origin::{self, playlist};
 use crate::load_wrk::Load;
 use crate::proxies::{self, Cache, Origin, Target};
 use crate::report::Report;
-use crate::table::{Figures, number};
+use crate::table::{Section, number};
 use crate::{Result, plain, system};
 
 /// Streams that are published while origins grow: few enough for one page of an API's answer.
@@ -25,14 +26,14 @@ pub fn measure(report: &mut Report) -> Result<()> {
     }
     for origins in [1, 10, 100] {
         let load = format!("playlists, origins: {origins}");
-        report.compare(&load, &[Target::Ours], |report, _| {
+        report.compare(Section::Plain, &load, &[Target::Ours], |report, _| {
             with_origins(report, origins)
         });
     }
     for streams in [10, 1000, 10_000, 100_000] {
         let streams = report.options.scaled(streams);
         let load = format!("playlists, streams: {streams}");
-        report.compare(&load, &[Target::Ours], |report, _| {
+        report.compare(Section::Plain, &load, &[Target::Ours], |report, _| {
             with_streams(report, streams)
         });
     }

@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::children;
+use crate::figures::{Figure, Figures};
 use crate::report::with_costs;
 use crate::system::{cores, program};
-use crate::table::Figures;
 use crate::{Result, options::Options};
 
 /// What to ask for, again and again over kept connections.
@@ -60,15 +60,12 @@ impl Load<'_> {
                 wrk.requests, wrk.bytes
             ));
         }
-        let figures = Figures {
-            per_second: wrk.requests as f64 / wrk.seconds,
-            p50_ms: wrk.p50_ms,
-            p99_ms: wrk.p99_ms,
-            max_ms: wrk.max_ms,
-            cpu_us: None,
-            peak_mb: None,
-            errors: wrk.errors,
-        };
+        let mut figures = Figures::default();
+        figures.set(Figure::PerSecond, wrk.requests as f64 / wrk.seconds);
+        figures.set(Figure::P50, wrk.p50_ms);
+        figures.set(Figure::P99, wrk.p99_ms);
+        figures.set(Figure::Max, wrk.max_ms);
+        figures.set(Figure::Errors, wrk.errors as f64);
         Ok((figures, wrk.requests))
     }
 }

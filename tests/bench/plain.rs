@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use crate::figures::{Figure, Figures};
 use crate::file_origin::{self, SEGMENT_BYTES, SEGMENTS};
 use crate::load_wrk::Load;
 use crate::proxies::{self, Cache, Proxy, Target};
 use crate::report::Report;
-use crate::table::{Figures, number};
+use crate::table::{Section, number};
 use crate::{Result, live_origin, players, system};
 
 /// URLs of one stream as a player sees them through some proxy, after a look at what is behind them.
@@ -66,7 +67,7 @@ pub fn segments(report: &mut Report) -> Result<()> {
         ("1 MB segments, 16 clients", 16),
         ("1 MB segments, 64 clients", 64),
     ] {
-        report.compare(name, &Target::ALL, |report, target| {
+        report.compare(Section::Plain, name, &Target::ALL, |report, target| {
             let directory = report.new_directory()?;
             let proxy = proxies::start(target, origin.address, Cache::Off, &directory)?;
             let url = open_stream(proxy.address)?.segment;
@@ -93,7 +94,7 @@ pub fn playlists(report: &mut Report) -> Result<()> {
         (PLAYLISTS, playlist as fn(&Hls) -> String),
         (UNREWRITTEN, key),
     ] {
-        report.compare(name, &Target::ALL, |report, target| {
+        report.compare(Section::Plain, name, &Target::ALL, |report, target| {
             let directory = report.new_directory()?;
             let proxy = proxies::start(target, origin.address, Cache::Off, &directory)?;
             measure_small(report, &proxy, pick)
@@ -129,11 +130,10 @@ fn rewriting(report: &mut Report) {
     ) else {
         return;
     };
-    let fewer = (1.0 - playlist.per_second / key.per_second) * 100.0;
-    let (before, after) = (
-        key.cpu_us.unwrap_or(f64::NAN),
-        playlist.cpu_us.unwrap_or(f64::NAN),
-    );
+    let figure = |figures: &Figures, name| figures.get(name).unwrap_or(f64::NAN);
+    let rate = |figures: &Figures| figure(figures, Figure::PerSecond);
+    let fewer = (1.0 - rate(playlist) / rate(key)) * 100.0;
+    let (before, after) = (figure(key, Figure::Cpu), figure(playlist, Figure::Cpu));
     report.fact(format!(
         "Rewriting playlists costs {} % of their rate ({} -> {} µs of CPU each).",
         number(fewer),
@@ -143,7 +143,7 @@ fn rewriting(report: &mut Report) {
 }
 
 pub fn live(report: &mut Report) -> Result<()> {
-    for viewers in report.options.viewers.clone() {
+    for viewers in report.options.viewers(&[500, 1500]) {
         viewers_row(report, viewers)?;
     }
     Ok(())
@@ -161,7 +161,7 @@ pub fn viewers_row(report: &mut Report, viewers: usize) -> Result<()> {
         ));
         return Ok(());
     }
-    report.compare(&load, &Target::ALL, |report, target| {
+    report.compare(Section::Plain, &load, &Target::ALL, |report, target| {
         let origin = live_origin::start()?;
         let directory = report.new_directory()?;
         let proxy = proxies::start(target, origin, Cache::Off, &directory)?;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
-use socket2::{Domain, Socket, Type};
 
 use crate::Result;
-use crate::frames::{self, FRAME_RATE, FrameReader};
-use crate::procfs;
-use crate::table::Figures;
+use crate::clock;
+use crate::figures::{Figure, Figures};
+use crate::frames::{FRAME_RATE, FrameReader};
+use crate::{procfs, viewer};
 
 /// Viewers that come in one second while the load is built up.
 const RAMP_PER_SECOND: u32 = 1000;
@@ -120,7 +120,7 @@ impl Crowd {
     }
 
     fn come(&mut self, index: usize) {
-        let player = connect(self.address).and_then(|socket| {
+        let player = viewer::connect(self.address).and_then(|socket| {
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&self.epoll, &socket, data, epoll::EventFlags::OUT)?;
             Ok(Player {
@@ -151,9 +151,8 @@ impl Crowd {
             }),
             _ => player.watch(&mut self.buffer, |sent| {
                 if measuring {
-                    let micros = frames::now().saturating_sub(sent) / 1000;
                     self.latencies
-                        .push(u32::try_from(micros).unwrap_or(u32::MAX));
+                        .push(clock::micros_between(sent, clock::now()));
                 }
             }),
         };
@@ -177,37 +176,14 @@ impl Crowd {
         for error in self.errors.iter().take(3) {
             eprintln!("  {error}");
         }
-        self.latencies.sort_unstable();
-        let quantile = |share: f64| {
-            let index = (self.latencies.len().saturating_sub(1) as f64 * share) as usize;
-            self.latencies
-                .get(index)
-                .map_or(f64::NAN, |&micros| f64::from(micros) / 1000.0)
-        };
         let frames = self.latencies.len() as f64;
-        Figures {
-            per_second: frames / window.as_secs_f64(),
-            p50_ms: quantile(0.5),
-            p99_ms: quantile(0.99),
-            max_ms: quantile(1.0),
-            cpu_us: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / frames),
-            peak_mb: peak.map(|bytes| bytes as f64 / 1e6),
-            errors: self.errors.len() as u64,
-        }
-    }
-}
-
-/// A connection that is on its way.
-fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Err(error)
-            if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-        {
-            Err(error)
-        }
-        _ => Ok(socket.into()),
+        let mut figures = Figures::default();
+        figures.set(Figure::PerSecond, frames / window.as_secs_f64());
+        figures.set_quantiles(&mut self.latencies);
+        figures.set_known(Figure::Cpu, cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / frames));
+        figures.set_known(Figure::PeakMemory, peak.map(|bytes| bytes as f64 / 1e6));
+        figures.set(Figure::Errors, self.errors.len() as f64);
+        figures
     }
 }
 

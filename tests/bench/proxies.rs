@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::children::Server;
-use crate::system::{self, cores, descriptor_limit, free_port, loopback, program};
-use crate::{Result, nginx};
+use crate::system::{self, free_port, loopback};
+use crate::{Result, haproxy, nginx_peer};
 
 /// The proxy's release binary: cargo builds it with the bench profile, which is the release profile.
 pub const OUR_BINARY: &str = env!("CARGO_BIN_EXE_srs-stream-proxy");
@@ -22,11 +22,14 @@ pub enum Target {
     Direct,
     /// This project's proxy.
     Ours,
+    /// This project's proxy as it was before, or without what is new.
+    Before,
     Nginx,
     Haproxy,
 }
 
 impl Target {
+    /// All that loads compare; `Before` is for single ones.
     pub const ALL: [Target; 4] = [Target::Direct, Target::Ours, Target::Nginx, Target::Haproxy];
 
     pub fn is_peer(self) -> bool {
@@ -39,6 +42,7 @@ impl fmt::Display for Target {
         formatter.write_str(match self {
             Target::Direct => "direct",
             Target::Ours => "ours",
+            Target::Before => "before",
             Target::Nginx => "nginx",
             Target::Haproxy => "HAProxy",
         })
@@ -59,6 +63,16 @@ pub struct Origin {
     pub api: Option<u16>,
 }
 
+impl Origin {
+    /// An origin whose API nobody may ask.
+    pub fn without_api(address: SocketAddr) -> Origin {
+        Origin {
+            http: address.port(),
+            api: None,
+        }
+    }
+}
+
 /// A proxy that runs until it is dropped.
 pub struct Proxy {
     /// Where players go.
@@ -67,6 +81,14 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A peer that listens on `port` of loopback.
+    pub fn peer(port: u16, server: Server) -> Proxy {
+        Proxy {
+            address: loopback(port),
+            server: Some(server),
+        }
+    }
+
     /// The proxy's first process; direct has none.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(Server::pid)
@@ -80,24 +102,23 @@ pub fn start(target: Target, origin: SocketAddr, cache: Cache, directory: &Path)
             address: origin,
             server: None,
         }),
-        Target::Ours => ours(
-            &[Origin {
-                http: origin.port(),
-                api: None,
-            }],
-            cache,
-            directory,
-        ),
-        Target::Nginx => {
-            let port = free_port()?;
-            let server =
-                nginx::start(directory, port, &nginx_http(port, origin, cache, directory))?;
-            Ok(Proxy {
-                address: loopback(port),
-                server: Some(server),
-            })
-        }
-        Target::Haproxy => haproxy(origin, directory),
+        Target::Ours => ours(&[Origin::without_api(origin)], cache, directory),
+        Target::Before => ours_before(None, &[Origin::without_api(origin)], directory),
+        Target::Nginx => nginx_peer::start(&[origin], cache, directory),
+        Target::Haproxy => haproxy::start(&[origin], directory),
+    }
+}
+
+/// Puts nginx or HAProxy in front of an origin and a spare one, which is asked when the first one fails.
+pub fn start_with_spare(
+    target: Target,
+    origins: [SocketAddr; 2],
+    directory: &Path,
+) -> Result<Proxy> {
+    match target {
+        Target::Nginx => nginx_peer::start(&origins, Cache::Off, directory),
+        Target::Haproxy => haproxy::start(&origins, directory),
+        _ => Err(format!("{target} is given no spare origin")),
     }
 }
 
@@ -115,16 +136,31 @@ pub fn client() -> ureq::Agent {
 
 /// Our proxy with its defaults, but for the cache; quiet as the others are.
 pub fn ours(origins: &[Origin], cache: Cache, directory: &Path) -> Result<Proxy> {
-    let (players, api) = (free_port()?, free_port()?);
     let mut command = Command::new(OUR_BINARY);
     // Neither the caller's environment nor a .env of the caller's directory may change what is measured.
-    command.env_clear().current_dir(directory);
-    command.env("PROXY_HTTP_SERVER", format!("127.0.0.1:{players}"));
-    command.env("PROXY_SYSTEM_API", format!("127.0.0.1:{api}"));
-    command.env("PROXY_LOG_LEVEL", "warn");
+    command.env_clear();
     if cache == Cache::Off {
         command.env("PROXY_HLS_CACHE", "0");
     }
+    start_ours(command, origins, directory)
+}
+
+/// An older build of our proxy, or this one without sharing live streams, where `binary` is `None`.
+pub fn ours_before(binary: Option<&Path>, origins: &[Origin], directory: &Path) -> Result<Proxy> {
+    let mut command = Command::new(binary.unwrap_or(Path::new(OUR_BINARY)));
+    command.env_clear().env("PROXY_HLS_CACHE", "0");
+    if binary.is_none() {
+        command.env("PROXY_LIVE_SHARE", "off");
+    }
+    start_ours(command, origins, directory)
+}
+
+fn start_ours(mut command: Command, origins: &[Origin], directory: &Path) -> Result<Proxy> {
+    let (players, api) = (free_port()?, free_port()?);
+    command.current_dir(directory);
+    command.env("PROXY_HTTP_SERVER", format!("127.0.0.1:{players}"));
+    command.env("PROXY_SYSTEM_API", format!("127.0.0.1:{api}"));
+    command.env("PROXY_LOG_LEVEL", "warn");
     let mut server = Server::start("srs-stream-proxy", &mut command, directory)?;
     system::wait_until_listening(loopback(api), || server.check_alive())?;
     system::wait_until_listening(loopback(players), || server.check_alive())?;
@@ -156,85 +192,4 @@ fn register(client: &ureq::Agent, api: u16, index: usize, origin: &Origin) -> Re
     } else {
         Err(format!("registering an origin: status {}", answer.status()))
     }
-}
-
-fn nginx_http(port: u16, origin: SocketAddr, cache: Cache, directory: &Path) -> String {
-    let (storage, segments, playlists) = match cache {
-        Cache::Off => (String::new(), "", ""),
-        Cache::On => (
-            format!(
-                "proxy_cache_path {}/cache levels=1:2 keys_zone=hls:10m max_size=64m inactive=30s use_temp_path=off;
-                open_file_cache max=1000 inactive=30s;",
-                directory.display()
-            ),
-            // As our cache does: 10 s, whatever the viewer's session is.
-            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 10s; proxy_cache_key $uri;",
-            // A second is the least that nginx can be told. `updating` lets the others have the old one meanwhile.
-            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 1s; proxy_cache_key $request_uri;
-            proxy_cache_use_stale updating;",
-        ),
-    };
-    format!(
-        r#"{storage}
-        upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host $http_host;
-        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        proxy_buffer_size 16k;
-        proxy_buffers 8 64k;
-        proxy_busy_buffers_size 128k;
-        proxy_max_temp_file_size {temp_file};
-        server {{
-            listen 127.0.0.1:{port} reuseport backlog=4096;
-            location / {{ proxy_pass http://origin; }}
-            location ~ \.ts$ {{ {segments} proxy_pass http://origin; }}
-            location ~ \.m3u8$ {{ {playlists} proxy_pass http://origin; }}
-            location ~ \.flv$ {{ proxy_buffering off; proxy_pass http://origin; }}
-        }}"#,
-        temp_file = if cache == Cache::On { "1024m" } else { "0" },
-    )
-}
-
-fn haproxy(origin: SocketAddr, directory: &Path) -> Result<Proxy> {
-    let port = free_port()?;
-    // HAProxy wants two descriptors a connection, and some for itself.
-    let connections = (descriptor_limit() / 2).saturating_sub(200).min(10_000);
-    let config = format!(
-        "global
-    nbthread {threads}
-    maxconn {connections}
-defaults
-    mode http
-    maxconn {connections}
-    http-reuse always
-    option forwardfor
-    timeout connect 3s
-    timeout client 60s
-    timeout server 60s
-    timeout http-keep-alive 60s
-frontend players
-    bind 127.0.0.1:{port} backlog 4096
-    use_backend live if {{ path_end .flv }}
-    default_backend hls
-backend hls
-    server origin {origin} pool-max-conn -1
-backend live
-    option http-no-delay
-    server origin {origin}\n",
-        threads = cores(),
-    );
-    let file = directory.join("haproxy.cfg");
-    system::write(&file, config)?;
-    let mut command = Command::new(program("haproxy")?);
-    let mut server = Server::start(
-        "haproxy",
-        command.arg("-db").arg("-f").arg(&file),
-        directory,
-    )?;
-    system::wait_until_listening(loopback(port), || server.check_alive())?;
-    Ok(Proxy {
-        address: loopback(port),
-        server: Some(server),
-    })
 }

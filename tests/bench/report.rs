@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::Result;
+use crate::figures::{Better, Figure, Figures};
 use crate::options::Options;
 use crate::proxies::{OUR_BINARY, Target};
-use crate::table::{self, Figures, Row, number};
-use crate::{procfs, system};
+use crate::table::{self, Row, Section, number};
+use crate::{goals, procfs, system};
 
 pub struct Report<'a> {
     pub options: &'a Options,
@@ -40,6 +41,7 @@ impl<'a> Report<'a> {
     /// What has a row already is not measured again.
     pub fn compare(
         &mut self,
+        section: Section,
         load: &str,
         wanted: &[Target],
         mut measure: impl FnMut(&mut Report, Target) -> Result<Figures>,
@@ -61,8 +63,9 @@ impl<'a> Report<'a> {
         }
         for (through, results) in targets.into_iter().zip(rounds) {
             let rounds: Result<Vec<Figures>> = results.into_iter().collect();
-            let figures = rounds.map(|rounds| Figures::median(&rounds));
+            let figures = rounds.map(|rounds| Figures::of_rounds(&rounds));
             self.rows.push(Row {
+                section,
                 load: load.to_owned(),
                 through,
                 figures,
@@ -71,9 +74,10 @@ impl<'a> Report<'a> {
     }
 
     /// Notes that something could not be measured, for the table and the exit code.
-    pub fn fail(&mut self, load: &str, through: Target, error: String) {
+    pub fn fail(&mut self, section: Section, load: &str, through: Target, error: String) {
         eprintln!("{load}, {through}: {error}");
         self.rows.push(Row {
+            section,
             load: load.to_owned(),
             through,
             figures: Err(error),
@@ -110,12 +114,13 @@ impl<'a> Report<'a> {
             }
         );
         println!(
-            "×: the ratio to the best peer (nginx, HAProxy). Live latency is from the origin's write to the player's"
-        );
-        println!(
-            "read; the row `direct` has no proxy, so what a proxy adds is the difference to it.\n"
+            "×: the ratio to the best peer (nginx, HAProxy). The row `direct` has no proxy: what a proxy adds is the\n\
+             difference to it.\n"
         );
         println!("{}", table::render(&self.rows, markdown));
+        if let Some(goals) = goals::render(&self.rows, markdown) {
+            println!("{goals}");
+        }
         for fact in &self.facts {
             println!("{bullet}{fact}");
         }
@@ -129,14 +134,12 @@ impl<'a> Report<'a> {
 }
 
 fn said(result: &Result<Figures>) -> String {
+    let words = |(figure, value): (Figure, f64)| match figure.better() {
+        Better::Neither => format!("{} {value:.0}", figure.heading()),
+        _ => format!("{} {}", figure.heading(), number(value)),
+    };
     match result {
-        Ok(figures) => format!(
-            "{} per second, p50 {} ms, p99 {} ms, {} errors",
-            number(figures.per_second),
-            number(figures.p50_ms),
-            number(figures.p99_ms),
-            figures.errors
-        ),
+        Ok(figures) => figures.iter().map(words).collect::<Vec<_>>().join(", "),
         Err(error) => error.clone(),
     }
 }
@@ -150,8 +153,11 @@ pub fn with_costs(
     let (mut figures, requests) = load()?;
     if let (Some(pid), Some(before)) = (pid, before) {
         let used = procfs::cpu_time(pid).saturating_sub(before);
-        figures.cpu_us = Some(used.as_secs_f64() * 1e6 / requests.max(1) as f64);
-        figures.peak_mb = Some(procfs::peak_memory(pid) as f64 / 1e6);
+        figures.set(
+            Figure::Cpu,
+            used.as_secs_f64() * 1e6 / requests.max(1) as f64,
+        );
+        figures.set(Figure::PeakMemory, procfs::peak_memory(pid) as f64 / 1e6);
     }
     Ok(figures)
 }

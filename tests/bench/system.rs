@@ -55,8 +55,14 @@ pub fn free_port() -> Result<u16> {
 
 /// A listener on a free loopback port that holds a crowd which comes all at once; std's holds 128.
 pub fn listen() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&loopback(0).into())?;
+    listen_at(loopback(0))
+}
+
+/// The same on a given address.
+pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
 }

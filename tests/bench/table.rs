@@ -1,51 +1,55 @@
-//! The table: figures, their ratio to the best peer's, and how they are printed.
+//! The tables: figures, their ratio to the best peer's, and how they are printed.
 
 use crate::Result;
+use crate::figures::{Better, Figure, Figures};
 use crate::proxies::Target;
 
-/// What one load gave through one proxy.
-#[derive(Clone, Debug)]
-pub struct Figures {
-    /// Requests or frames.
-    pub per_second: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
-    /// Processor time of all the proxy's processes for each request or frame, in microseconds.
-    pub cpu_us: Option<f64>,
-    /// Peak of resident memory, summed over the proxy's processes, in 10⁶ bytes.
-    pub peak_mb: Option<f64>,
-    /// Requests that failed or were answered wrongly, or viewers that did not get their stream.
-    pub errors: u64,
+/// A table of its own, for loads with the same figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// HTTP requests, and live streams with an encoder for each viewer.
+    Plain,
+    /// Live streams of encoders that send each frame to all their viewers at once.
+    Live,
+    /// From a late viewer's request to its first frame.
+    FirstFrame,
+    /// From the killing of an origin to each viewer's next frame.
+    Failover,
+}
+
+impl Section {
+    pub const ALL: [Section; 4] = [
+        Section::Plain,
+        Section::Live,
+        Section::FirstFrame,
+        Section::Failover,
+    ];
+
+    /// What stands above the table.
+    fn title(self) -> &'static str {
+        match self {
+            Section::Plain => {
+                "Requests, and live frames of an encoder a viewer. Live latency is from the origin's write to the player's read."
+            }
+            Section::Live => {
+                "Live FLV. Latency is from the moment the encoder has a frame to the player's read; CPU is for each frame and viewer."
+            }
+            Section::FirstFrame => {
+                "Late viewers: milliseconds from the request to the first whole frame."
+            }
+            Section::Failover => {
+                "kill -9 of the origin: milliseconds until each viewer has the next frame, from the other origin."
+            }
+        }
+    }
 }
 
 /// A load, what it went through, and its figures or why there are none.
 pub struct Row {
+    pub section: Section,
     pub load: String,
     pub through: Target,
     pub figures: Result<Figures>,
-}
-
-impl Figures {
-    /// The median of each figure, and the errors of all rounds together. There must be a round.
-    pub fn median(rounds: &[Figures]) -> Figures {
-        let of = |get: fn(&Figures) -> Option<f64>| {
-            let mut values: Vec<f64> = rounds.iter().filter_map(get).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            let upper = values.get(values.len() / 2)?;
-            let lower = values.get(values.len().saturating_sub(1) / 2)?;
-            Some((lower + upper) / 2.0)
-        };
-        Figures {
-            per_second: of(|round| Some(round.per_second)).unwrap_or(f64::NAN),
-            p50_ms: of(|round| Some(round.p50_ms)).unwrap_or(f64::NAN),
-            p99_ms: of(|round| Some(round.p99_ms)).unwrap_or(f64::NAN),
-            max_ms: of(|round| Some(round.max_ms)).unwrap_or(f64::NAN),
-            cpu_us: of(|round| round.cpu_us),
-            peak_mb: of(|round| round.peak_mb),
-            errors: rounds.iter().map(|round| round.errors).sum(),
-        }
-    }
 }
 
 impl Row {
@@ -55,66 +59,73 @@ impl Row {
     }
 }
 
-const HEADINGS: [&str; 9] = [
-    "load",
-    "through",
-    "per second",
-    "p50 ms",
-    "p99 ms",
-    "max ms",
-    "CPU µs each",
-    "peak MB",
-    "errors",
-];
+/// The best figure of nginx and HAProxy for a load; `None` when neither has one.
+pub fn best_of_peers(rows: &[Row], load: &str, figure: Figure) -> Option<f64> {
+    let pick = if figure.better() == Better::More {
+        f64::max
+    } else {
+        f64::min
+    };
+    rows.iter()
+        .filter(|row| row.load == load && row.through.is_peer())
+        .filter_map(|row| row.figures.as_ref().ok()?.get(figure))
+        .filter(|value| value.is_finite())
+        .reduce(pick)
+}
 
-/// A column of numbers: how to get it, and whether more is better.
-type Column = (fn(&Figures) -> Option<f64>, bool);
-
-const COLUMNS: [Column; 6] = [
-    (|figures| Some(figures.per_second), true),
-    (|figures| Some(figures.p50_ms), false),
-    (|figures| Some(figures.p99_ms), false),
-    (|figures| Some(figures.max_ms), false),
-    (|figures| figures.cpu_us, false),
-    (|figures| figures.peak_mb, false),
-];
-
-/// The table as text, each figure followed by its ratio to the best peer's figure for the same load.
+/// Each section's table as text, each figure followed by its ratio to the best peer's figure for the same load.
 pub fn render(rows: &[Row], markdown: bool) -> String {
-    let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
-    let mut failures = Vec::new();
-    for row in rows {
-        match &row.figures {
-            Ok(figures) => lines.push(cells(row, figures, rows)),
-            Err(error) => failures.push(format!("{}, {}: {error}", row.load, row.through)),
+    let mut text = String::new();
+    for section in Section::ALL {
+        let of_section = |row: &&Row| row.section == section;
+        let mut columns: Vec<Figure> = rows
+            .iter()
+            .filter(of_section)
+            .flat_map(|row| row.figures.iter().flat_map(Figures::names))
+            .collect();
+        if columns.is_empty() {
+            continue;
         }
+        columns.sort_unstable();
+        columns.dedup();
+        let headings = columns.iter().map(|column| column.heading().to_owned());
+        let mut lines = vec![["load", "through"].map(str::to_owned).to_vec()];
+        lines[0].extend(headings);
+        for row in rows.iter().filter(of_section) {
+            if let Ok(figures) = &row.figures {
+                lines.push(cells(row, figures, &columns, rows));
+            }
+        }
+        text.push_str(&format!("{}\n\n", section.title()));
+        text.push_str(&align(&lines, 2, markdown));
+        text.push('\n');
     }
-    let mut text = align(&lines, markdown);
-    for failure in failures {
-        text.push_str(&format!("\nNot measured: {failure}\n"));
+    for row in rows {
+        if let Err(error) = &row.figures {
+            text.push_str(&format!(
+                "Not measured: {}, {}: {error}\n",
+                row.load, row.through
+            ));
+        }
     }
     text
 }
 
-fn cells(row: &Row, figures: &Figures, rows: &[Row]) -> Vec<String> {
-    let peers: Vec<&Figures> = rows
-        .iter()
-        .filter(|other| other.load == row.load && other.through.is_peer())
-        .filter_map(|other| other.figures.as_ref().ok())
-        .collect();
+fn cells(row: &Row, figures: &Figures, columns: &[Figure], rows: &[Row]) -> Vec<String> {
     let mut cells = vec![row.load.clone(), row.through.to_string()];
-    for (get, more_is_better) in COLUMNS {
-        let pick = if more_is_better { f64::max } else { f64::min };
-        let best = peers.iter().filter_map(|peer| get(peer)).reduce(pick);
-        cells.push(match (get(figures), best) {
+    for &column in columns {
+        let best = match column.better() {
+            Better::Neither => None,
+            _ if row.through == Target::Direct => None,
+            _ => best_of_peers(rows, &row.load, column).filter(|&best| best > 0.0),
+        };
+        cells.push(match (figures.get(column), best) {
             (None, _) => "-".to_owned(),
-            (Some(value), Some(best)) if row.through != Target::Direct && best > 0.0 => {
-                format!("{} ×{:.2}", number(value), value / best)
-            }
-            (Some(value), _) => number(value),
+            (Some(value), Some(best)) => format!("{} ×{:.2}", number(value), value / best),
+            (Some(value), None) if column.better() == Better::Neither => format!("{value:.0}"),
+            (Some(value), None) => number(value),
         });
     }
-    cells.push(figures.errors.to_string());
     cells
 }
 
@@ -128,7 +139,9 @@ pub fn number(value: f64) -> String {
     }
 }
 
-fn align(lines: &[Vec<String>], markdown: bool) -> String {
+/// Lines of cells as a table, the first line being headings, the first `words` columns words and the others numbers.
+pub fn align(lines: &[Vec<String>], words: usize, markdown: bool) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| {
         lines
             .iter()
@@ -136,7 +149,7 @@ fn align(lines: &[Vec<String>], markdown: bool) -> String {
             .map(|cell| cell.chars().count())
             .max()
     };
-    let widths: Vec<usize> = (0..HEADINGS.len())
+    let widths: Vec<usize> = (0..columns)
         .map(|column| width(column).unwrap_or(0))
         .collect();
     let (before, between, after) = if markdown {
@@ -151,7 +164,7 @@ fn align(lines: &[Vec<String>], markdown: bool) -> String {
             .zip(&widths)
             .enumerate()
             .map(|(column, (cell, &width))| {
-                if column < 2 {
+                if column < words {
                     format!("{cell:<width$}")
                 } else {
                     format!("{cell:>width$}")
@@ -164,8 +177,7 @@ fn align(lines: &[Vec<String>], markdown: bool) -> String {
                 .iter()
                 .enumerate()
                 .map(|(column, &width)| match column {
-                    0 | 1 => "-".repeat(width),
-                    _ if markdown => "-".repeat(width - 1) + ":",
+                    _ if markdown && column >= words => "-".repeat(width.saturating_sub(1)) + ":",
                     _ => "-".repeat(width),
                 })
                 .collect();

@@ -1,0 +1,143 @@
+//! What live channels are to reach, and whether they do: each goal beside the figure that it is about.
+
+use crate::failover::FAILOVER;
+use crate::figures::{Figure, Figures};
+use crate::late::LATE;
+use crate::live_flv::{CHANNEL, STREAMS};
+use crate::proxies::Target;
+use crate::table::{Row, align, best_of_peers, number};
+
+/// "Not worse than before" allows this much more: single figures move by some 10 % even on a quiet machine.
+const NOISE: f64 = 1.1;
+
+/// What a figure of ours may be.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    Exactly(f64),
+    /// At most so much of HAProxy's figure.
+    OfHaproxy(f64),
+    /// At most so much of the better peer's figure.
+    OfPeers(f64),
+    /// At least so much of the better peer's figure.
+    OverPeers(f64),
+    /// At most so much of the figure before channels.
+    OfBefore(f64),
+}
+
+/// The goals of a load, from its name: with the number of viewers at its end.
+fn goals(load: &str) -> Vec<(Figure, Limit)> {
+    let viewers = load
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.parse::<usize>().ok())
+        .unwrap_or(0);
+    let mut goals = Vec::new();
+    if load.starts_with(CHANNEL) {
+        goals.push((Figure::OriginConnections, Limit::Exactly(1.0)));
+        match viewers {
+            0..100 => {}
+            100..=1500 => goals.extend([
+                (Figure::Cpu, Limit::OfHaproxy(0.6)),
+                // Nothing, to the clock's exactness: /proc counts CPU in hundredths of a second.
+                (Figure::OriginCpu, Limit::OfPeers(0.05)),
+                (Figure::P50, Limit::OfPeers(0.7)),
+                (Figure::P99, Limit::OfPeers(0.7)),
+                (Figure::PeakMemory, Limit::AtMost(30.0)),
+            ]),
+            _ => goals.extend([
+                // One encoder's frame in a thousand may come late on a full machine.
+                (Figure::Delivered, Limit::AtLeast(99.9)),
+                (Figure::PerSecond, Limit::OverPeers(1.4)),
+                (Figure::P99, Limit::OfPeers(0.3)),
+                (Figure::PeakMemory, Limit::AtMost(80.0)),
+            ]),
+        }
+        goals.push((Figure::Refused, Limit::Exactly(0.0)));
+        goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    } else if load.starts_with(STREAMS) {
+        goals.push((Figure::Cpu, Limit::OfBefore(NOISE)));
+        goals.push((Figure::P99, Limit::OfBefore(NOISE)));
+        goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    } else if load.starts_with(LATE) {
+        goals.push((Figure::Max, Limit::AtMost(50.0)));
+        goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    } else if load.starts_with(FAILOVER) {
+        goals.push((Figure::Max, Limit::AtMost(2000.0)));
+        goals.push((Figure::Ended, Limit::Exactly(0.0)));
+        goals.push((Figure::Back, Limit::Exactly(0.0)));
+        goals.push((Figure::Without, Limit::Exactly(0.0)));
+        goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    }
+    goals
+}
+
+/// The table of goals; `None` when no load that was run has any.
+pub fn render(rows: &[Row], markdown: bool) -> Option<String> {
+    let headings = [
+        "load", "figure", "goal", "ours", "before", "nginx", "HAProxy", "ratio", "",
+    ];
+    let mut lines = vec![headings.map(str::to_owned).to_vec()];
+    for row in rows.iter().filter(|row| row.through == Target::Ours) {
+        for (figure, limit) in goals(&row.load) {
+            let of = |target| figure_of(rows, &row.load, target, figure);
+            let ours = of(Target::Ours);
+            let reference = match limit {
+                Limit::OfHaproxy(_) => of(Target::Haproxy),
+                Limit::OfPeers(_) | Limit::OverPeers(_) => best_of_peers(rows, &row.load, figure),
+                Limit::OfBefore(_) => of(Target::Before),
+                _ => None,
+            };
+            let ratio = ours.zip(reference).map(|(ours, other)| ours / other);
+            let reached = match limit {
+                Limit::AtMost(limit) => ours.map(|ours| ours <= limit),
+                Limit::AtLeast(limit) => ours.map(|ours| ours >= limit),
+                Limit::Exactly(limit) => ours.map(|ours| ours == limit),
+                Limit::OfHaproxy(limit) | Limit::OfPeers(limit) | Limit::OfBefore(limit) => {
+                    ratio.map(|ratio| ratio <= limit)
+                }
+                Limit::OverPeers(limit) => ratio.map(|ratio| ratio >= limit),
+            };
+            let shown = |value: Option<f64>| value.map_or("-".to_owned(), number);
+            let verdict = match reached {
+                Some(true) => "reached",
+                Some(false) => "NOT reached",
+                None => "not measured",
+            };
+            lines.push(vec![
+                row.load.clone(),
+                figure.heading().to_owned(),
+                words(limit),
+                shown(ours),
+                shown(of(Target::Before)),
+                shown(of(Target::Nginx)),
+                shown(of(Target::Haproxy)),
+                shown(ratio),
+                verdict.to_owned(),
+            ]);
+        }
+    }
+    (lines.len() > 1).then(|| format!("Goals of live channels.\n\n{}", align(&lines, 3, markdown)))
+}
+
+fn figure_of(rows: &[Row], load: &str, target: Target, figure: Figure) -> Option<f64> {
+    let row = rows.iter().find(|row| row.is(load, target))?;
+    row.figures
+        .as_ref()
+        .ok()
+        .and_then(|figures: &Figures| figures.get(figure))
+        .filter(|value| value.is_finite())
+}
+
+fn words(limit: Limit) -> String {
+    match limit {
+        Limit::AtMost(limit) => format!("at most {limit}"),
+        Limit::AtLeast(limit) => format!("at least {limit}"),
+        Limit::Exactly(limit) => format!("{limit}"),
+        Limit::OfHaproxy(limit) => format!("at most ×{limit} of HAProxy"),
+        Limit::OfPeers(limit) => format!("at most ×{limit} of the better peer"),
+        Limit::OverPeers(limit) => format!("at least ×{limit} of the better peer"),
+        Limit::OfBefore(limit) => format!("at most ×{limit} of before"),
+    }
+}

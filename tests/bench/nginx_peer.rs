@@ -1,0 +1,61 @@
+//! nginx as a peer, set up as well as it can be.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::proxies::{Cache, Proxy};
+use crate::system::free_port;
+use crate::{Result, nginx};
+
+/// Puts nginx in front of the first origin; any other is a spare one.
+pub fn start(origins: &[SocketAddr], cache: Cache, directory: &Path) -> Result<Proxy> {
+    let port = free_port()?;
+    let server = nginx::start(directory, port, &http(port, origins, cache, directory))?;
+    Ok(Proxy::peer(port, server))
+}
+
+fn http(port: u16, origins: &[SocketAddr], cache: Cache, directory: &Path) -> String {
+    let (storage, segments, playlists) = match cache {
+        Cache::Off => (String::new(), "", ""),
+        Cache::On => (
+            format!(
+                "proxy_cache_path {}/cache levels=1:2 keys_zone=hls:10m max_size=64m inactive=30s use_temp_path=off;
+                open_file_cache max=1000 inactive=30s;",
+                directory.display()
+            ),
+            // As our cache does: 10 s, whatever the viewer's session is.
+            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 10s; proxy_cache_key $uri;",
+            // A second is the least that nginx can be told. `updating` lets the others have the old one meanwhile.
+            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 1s; proxy_cache_key $request_uri;
+            proxy_cache_use_stale updating;",
+        ),
+    };
+    let servers: String = origins
+        .iter()
+        .enumerate()
+        .map(|(index, origin)| {
+            let role = if index == 0 { "" } else { " backup" };
+            format!("server {origin}{role}; ")
+        })
+        .collect();
+    format!(
+        r#"{storage}
+        upstream origin {{ {servers} keepalive 256; keepalive_requests 100000000; }}
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_buffer_size 16k;
+        proxy_buffers 8 64k;
+        proxy_busy_buffers_size 128k;
+        proxy_max_temp_file_size {temp_file};
+        server {{
+            listen 127.0.0.1:{port} reuseport backlog=4096;
+            location / {{ proxy_pass http://origin; }}
+            location ~ \.ts$ {{ {segments} proxy_pass http://origin; }}
+            location ~ \.m3u8$ {{ {playlists} proxy_pass http://origin; }}
+            location ~ \.flv$ {{ proxy_buffering off; proxy_pass http://origin; }}
+        }}"#,
+        temp_file = if cache == Cache::On { "1024m" } else { "0" },
+    )
+}
