@@ -37,11 +37,13 @@ impl Key {
         })
     }
 
-    /// A playlist: the whole URL. The host decides which of its URIs lead back here, and `hls_ctx` is in
-    /// each of them.
-    pub fn playlist(stream: &StreamUrl, head: &RequestHead) -> Self {
+    /// A playlist: the whole URL. The host, and the public one that a trusted proxy tells of, decide which of its URIs
+    /// lead back here, and `hls_ctx` is in each of them.
+    pub fn playlist(stream: &StreamUrl, head: &RequestHead, public_host: Option<&[u8]>) -> Self {
         let host = head.host.as_deref().unwrap_or_default();
-        let rest = format!("p {host} {}", without_spbhid(&head.target));
+        let public = public_host.unwrap_or_default().escape_ascii();
+        let target = without_spbhid(&head.target);
+        let rest = format!("p {host} {target} {public}");
         Self {
             stream: stream.clone(),
             rest: rest.into(),
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn playlists_differ_by_everything_but_the_session_id() {
         let stream = StreamUrl::parse("a.example/live/a").unwrap();
-        let key = |host: &str, target: &str| Key::playlist(&stream, &head(host, target));
+        let key = |host: &str, target: &str| Key::playlist(&stream, &head(host, target), None);
         let one = key("a.example", "/live/a.m3u8?hls_ctx=1");
         assert_eq!(key("a.example", "/live/a.m3u8?hls_ctx=1&spbhid=x"), one);
         assert_ne!(key("a.example", "/live/a.m3u8?hls_ctx=2"), one);

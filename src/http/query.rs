@@ -47,16 +47,35 @@ fn is_param(param: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
-/// A request target without this proxy's own parameter: what the origin is asked for.
+/// The session id that this proxy has put into a query, percent-decoded: the last `spbhid`. One before it belongs
+/// to another proxy of this kind, nearer to the origin.
+pub fn own_session(query: &str) -> Option<Cow<'_, str>> {
+    let value = query.rsplit('&').find_map(session_of_param)?;
+    percent_decode_str(value).decode_utf8().ok()
+}
+
+/// A request target without this proxy's own parameter, the last `spbhid`: what the origin is asked for.
 pub fn without_spbhid(target: &str) -> Cow<'_, str> {
-    match target.split_once('?') {
-        Some((path, query)) if raw_value(query, "spbhid").is_some() => {
-            match without_param(query, "spbhid") {
-                Some(rest) => format!("{path}?{rest}").into(),
-                None => path.to_owned().into(),
-            }
-        }
-        _ => target.into(),
+    let Some((path, query)) = target.split_once('?') else {
+        return target.into();
+    };
+    let params: Vec<&str> = query.split('&').collect();
+    let own = |param: &&str| session_of_param(param).is_some();
+    let Some(own) = params.iter().rposition(own) else {
+        return target.into();
+    };
+    let rest = [&params[..own], &params[own + 1..]].concat().join("&");
+    match rest.is_empty() {
+        true => path.to_owned().into(),
+        false => format!("{path}?{rest}").into(),
+    }
+}
+
+fn session_of_param(param: &str) -> Option<&str> {
+    let rest = param.strip_prefix("spbhid")?;
+    match rest.strip_prefix('=') {
+        None if rest.is_empty() => Some(""),
+        value => value,
     }
 }
 
@@ -89,6 +108,24 @@ mod tests {
                 value,
                 "{name} of {query}"
             );
+        }
+    }
+
+    #[test]
+    fn the_last_session_is_ours_and_goes() {
+        let rows = [
+            ("/a?spbhid=x", Some("x"), "/a"),
+            ("/a?spbhid=in&spbhid=out", Some("out"), "/a?spbhid=in"),
+            ("/a?spbhid=in&spbhid", Some(""), "/a?spbhid=in"),
+            ("/a?b=1&spbhid=%78&c=%2f&&", Some("x"), "/a?b=1&c=%2f&&"),
+            ("/a?spbhids=x&xspbhid=y", None, "/a?spbhids=x&xspbhid=y"),
+            ("/a", None, "/a"),
+            ("/a?", None, "/a?"),
+        ];
+        for (target, id, rest) in rows {
+            let query = target.split_once('?').map_or("", |(_, query)| query);
+            assert_eq!(own_session(query).as_deref(), id, "{target}");
+            assert_eq!(without_spbhid(target), rest, "{target}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::balancer::Balancer;
 use crate::cache::freshness::is_plain;
-use crate::http::query::{query_value, without_spbhid};
+use crate::http::query::{own_session, query_value, without_spbhid};
 use crate::player::hls::session::stream_of;
 use crate::player::route::Route;
 use crate::server::exchange::Exchange;
@@ -35,7 +35,7 @@ impl MediaRequest {
         let head = &exchange.head;
         let by_url = || StreamUrl::of_request(head.host.as_deref(), head.path(), head.query());
         let session = || {
-            let id = head.query().and_then(|query| query_value(query, "spbhid"));
+            let id = head.query().and_then(|query| own_session(query));
             id.and_then(|id| stream_of(&id, balancer))
         };
         let stream = match route {

@@ -1,6 +1,6 @@
 //! Which handler a target belongs to.
 
-use crate::http::query::query_value;
+use crate::http::query::own_session;
 
 /// What a request is for, as its path and query tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn route(target: &str) -> Route {
     let is = |one: &&str| extension.eq_ignore_ascii_case(one);
     if is(&"m3u8") {
         Route::Playlist
-    } else if query.is_some_and(|query| query_value(query, "spbhid").is_some()) {
+    } else if query.and_then(own_session).is_some() {
         Route::Segment
     } else if ["flv", "ts", "aac", "mp3"].iter().any(is) {
         Route::Live

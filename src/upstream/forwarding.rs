@@ -64,6 +64,15 @@ impl Forwarding {
             .any(|name| name == self.name.as_bytes())
     }
 
+    /// The name under which the player knows this proxy, as a trusted proxy in front tells it: `X-Forwarded-Host`, which
+    /// may be a list, and may have a port or a scheme. `None` where there is none, or the peer is not trusted.
+    pub fn public_host(&self, fields: &Headers, peer: IpAddr) -> Option<Vec<u8>> {
+        let trusted = self.trusted.contains(peer);
+        trusted
+            .then(|| joined(fields, "x-forwarded-host"))
+            .flatten()
+    }
+
     /// The lines for the origin: the player's end-to-end ones in their spelling, its `Host`, by which
     /// SRS chooses the vhost, and where it came from. `X-Real-IP` is spelt so, for SRS misses it in
     /// any other case.

@@ -3,10 +3,14 @@
 
 mod offer;
 mod playlist;
+mod public_hosts;
+mod redirect;
 mod rewrite;
 mod segment;
 mod serve;
 pub mod session;
+mod syntax;
+mod variables;
 
 pub use playlist::playlist;
 pub use segment::segment;

@@ -8,8 +8,11 @@ use crate::http::query::query_value;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, fetch};
 use crate::player::hls::offer;
-use crate::player::hls::rewrite::{is_master, is_playlist, only_variant, rewrite};
+use crate::player::hls::public_hosts::PublicHosts;
+use crate::player::hls::redirect::bring_back;
+use crate::player::hls::rewrite::{Rewrite, rewrite};
 use crate::player::hls::serve::part;
+use crate::player::hls::syntax::{is_master, is_playlist, only_variant};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::{Exchange, ResponseHead};
 use crate::server::failure::Failure;
@@ -37,8 +40,11 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
         return exchange.problem(400, "This URL names no stream.");
     };
     let session = session_id(stream);
-    let key =
-        (context.cache.is_on() && request.cacheable).then(|| Key::playlist(stream, &exchange.head));
+    let public_host = context
+        .forwarding
+        .public_host(&exchange.head.fields, exchange.peer().ip());
+    let key = (context.cache.is_on() && request.cacheable)
+        .then(|| Key::playlist(stream, &exchange.head, public_host.as_deref()));
     let Some((mut exchange, fill)) = part(context, exchange, key, Some(request.viewer)) else {
         return;
     };
@@ -72,8 +78,10 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     let Fetched {
         origin,
         address,
-        response,
+        mut response,
     } = fetched;
+    let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
+    bring_back(&mut response, &hosts, &address, &session);
     let path = exchange.head.path();
     let answer =
         read(response).and_then(|read| follow(context, path, &origin, &fetch_request, read));
@@ -84,7 +92,13 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
             let balancer = context.locator.balancer();
             balancer.playlist_served(stream, head.host.as_deref(), head.path());
         }
-        let (head, body) = for_player(read, exchange.head.host.as_deref(), &session)?;
+        let how = Rewrite {
+            hosts: &hosts,
+            query: exchange.head.query(),
+            session: &session,
+            playlists: &session,
+        };
+        let (head, body) = for_player(read, &how)?;
         Ok((head, body, time))
     });
     match answer {
@@ -214,11 +228,7 @@ fn same_path(path: &str, uri: &str) -> Option<String> {
 }
 
 /// What goes to the player: a playlist is rewritten, all else is as it came.
-fn for_player(
-    read: Whole,
-    host: Option<&str>,
-    session: &str,
-) -> Result<(ResponseHead, Vec<u8>), Failure> {
+fn for_player(read: Whole, how: &Rewrite<'_>) -> Result<(ResponseHead, Vec<u8>), Failure> {
     let mut head = ResponseHead {
         status: read.status,
         fields: to_player(&read.fields),
@@ -230,7 +240,7 @@ fn for_player(
     for name in ABOUT_THE_BYTES {
         head.fields.remove(name);
     }
-    match rewrite(&read.body, host, session) {
+    match rewrite(&read.body, how) {
         Some(body) => Ok((head, body)),
         None => Err(Failure {
             status: 502,

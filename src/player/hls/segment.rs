@@ -2,14 +2,19 @@
 
 use crate::cache::FillGuard;
 use crate::cache::key::Key;
+use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep};
+use crate::player::hls::public_hosts::PublicHosts;
+use crate::player::hls::redirect::bring_back;
+use crate::player::hls::rewrite::ENCODED_IN_ID;
 use crate::player::hls::serve::part;
 use crate::player::hls::{offer, serve};
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::Exchange;
 use crate::stream::url::StreamUrl;
+use percent_encoding::utf8_percent_encode;
 
 /// Answers a request for a segment, an initialization section or a key.
 pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
@@ -29,6 +34,9 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         // Others may not understand the encodings that this player does.
         headers.remove("accept-encoding");
     }
+    let public_host = context
+        .forwarding
+        .public_host(&exchange.head.fields, exchange.peer().ip());
     let cancel = match &fill {
         Some(fill) => fill.cancel(),
         None => exchange.cancel().clone(),
@@ -40,7 +48,12 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         cancel: &cancel,
     };
     match fetch(context, &mut exchange, &fetch_request) {
-        FetchOutcome::Fetched(fetched) => {
+        FetchOutcome::Fetched(mut fetched) => {
+            if let Some(id) = exchange.head.query().and_then(own_session) {
+                let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
+                let id = utf8_percent_encode(&id, ENCODED_IN_ID).to_string();
+                bring_back(&mut fetched.response, &hosts, &fetched.address, &id);
+            }
             let path = || StreamUrl::of_request(None, exchange.head.path(), None);
             let Some(stream) = request.stream.clone().or_else(path) else {
                 return exchange.problem(400, "This URL names no stream.");

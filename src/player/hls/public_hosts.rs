@@ -1,0 +1,194 @@
+//! Whose a URI is: this proxy's, or another server's.
+
+/// The names under which players reach this proxy: the request's `Host`, and the public name that a trusted
+/// proxy in front tells of.
+#[derive(Debug, Default)]
+pub struct PublicHosts<'a> {
+    /// The request's own.
+    host: Option<Authority<'a>>,
+    forwarded: Option<Authority<'a>>,
+}
+
+impl<'a> PublicHosts<'a> {
+    /// `host` is the request's `Host`; `forwarded` is what a trusted peer says in `X-Forwarded-Host`: the first
+    /// of several, with or without a port, and with or without a scheme, as some write it.
+    pub fn new(host: Option<&'a str>, forwarded: Option<&'a [u8]>) -> Self {
+        let first = |list: &'a [u8]| {
+            let entry = list.split(|b| *b == b',').next()?.trim_ascii();
+            let entry = match entry.windows(3).position(|part| part == b"://") {
+                Some(at) => &entry[at + 3..],
+                None => entry,
+            };
+            let end = entry.iter().position(|b| *b == b'/');
+            let authority = Authority::of(&entry[..end.unwrap_or(entry.len())]);
+            (!authority.host.is_empty()).then_some(authority)
+        };
+        Self {
+            host: host.map(|host| Authority::of(host.as_bytes())),
+            forwarded: forwarded.and_then(first),
+        }
+    }
+
+    /// Whether a request for the URI comes to this proxy: a relative reference that is no bare fragment, or one
+    /// to a public name of ours.
+    ///
+    /// The request's own `Host` has its port, or the scheme's default one. A proxy in front often tells its name
+    /// without the port (nginx's `$host`): then any port is taken for it, and where the name has one a URI without
+    /// is ours too.
+    pub fn serves(&self, uri: &[u8]) -> bool {
+        if uri.is_empty() || uri.starts_with(b"#") {
+            return false;
+        }
+        let (default_ports, rest): (&[&[u8]], &[u8]) = match split_scheme(uri) {
+            None if !uri.starts_with(b"//") => return true,
+            None => (&[b"80", b"443"], uri),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http") => (&[b"80"], rest),
+            // A TLS server in front of the proxy.
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https") => (&[b"443"], rest),
+            Some(_) => return false,
+        };
+        let Some(rest) = rest.strip_prefix(b"//") else {
+            return false;
+        };
+        // Browsers take a backslash for a slash.
+        let end = rest.iter().position(|b| b"/?#\\".contains(b));
+        let authority = &rest[..end.unwrap_or(rest.len())];
+        let userinfo = authority
+            .iter()
+            .rposition(|b| *b == b'@')
+            .map_or(0, |at| at + 1);
+        let asked = Authority::of(&authority[userinfo..]);
+        let own = |host: &Authority<'_>| asked.is(host, default_ports);
+        let public = |host: &Authority<'_>| asked.may_be(host);
+        self.host.as_ref().is_some_and(own) || self.forwarded.as_ref().is_some_and(public)
+    }
+}
+
+/// Scheme and rest of a URI that has one (RFC 3986 section 3.1).
+fn split_scheme(uri: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = uri.iter().position(|b| b":/?#".contains(b))?;
+    let (scheme, rest) = uri.split_at(colon);
+    let named = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+    rest.strip_prefix(b":")
+        .filter(|_| named)
+        .map(|rest| (scheme, rest))
+}
+
+/// Host and port of a URI or of a `Host` header.
+#[derive(Debug)]
+struct Authority<'a> {
+    host: &'a [u8],
+    port: Option<&'a [u8]>,
+}
+
+impl<'a> Authority<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        let colon = text
+            .iter()
+            .rposition(|b| b":]".contains(b))
+            .filter(|at| text[*at] == b':');
+        let (host, port) = text.split_at(colon.unwrap_or(text.len()));
+        Authority {
+            host: host.strip_suffix(b".").unwrap_or(host),
+            port: port.get(1..).filter(|port| !port.is_empty()),
+        }
+    }
+
+    /// Whether both are the same place, a missing port being one of `default_ports`.
+    fn is(&self, other: &Authority<'_>, default_ports: &[&[u8]]) -> bool {
+        let same_port = match (self.port, other.port) {
+            (Some(port), None) | (None, Some(port)) => default_ports.contains(&port),
+            (port, other) => port == other,
+        };
+        same_port && self.host.eq_ignore_ascii_case(other.host)
+    }
+
+    /// Whether both have one name, and no ports that differ.
+    fn may_be(&self, other: &Authority<'_>) -> bool {
+        let differ = matches!((self.port, other.port), (Some(own), Some(other)) if own != other);
+        !differ && self.host.eq_ignore_ascii_case(other.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_uris_are_ours_by_host_and_port() {
+        let rows = [
+            (Some("h.com"), "http://h.com/a.ts", true),
+            (Some("h.com:80"), "http://h.com/a.ts", true),
+            (Some("h.com"), "https://h.com/a.ts", true),
+            (Some("h.com:443"), "https://h.com/a.ts", true),
+            (Some("h.com:80"), "https://h.com/a.ts", false),
+            (Some("h.com"), "http://h.com:443/a.ts", false),
+            (Some("h.com"), "//h.com/a.ts", true),
+            (Some("h.com"), "//h.com:443/a.ts", true),
+            (Some("h.com"), "//h.com:8080/a.ts", false),
+            (Some("h.com:8080"), "http://user:word@h.com:8080/a.ts", true),
+            (Some("H.com.:"), "http://h.com/a.ts", true),
+            (Some("[::1]:8080"), "http://[::1]:8080/a.ts", true),
+            (Some("[::1]"), "http://[::1]:80/a.ts", true),
+            (Some("[::1]:8080"), "http://[::1]/a.ts", false),
+            (Some("h.com"), "http:///a.ts", false),
+            (None, "http://h.com/a.ts", false),
+            (None, "a.ts", true),
+            (None, "#t=1", false),
+            (Some("h.com"), "data:,x", false),
+        ];
+        for (host, uri, ours) in rows {
+            let hosts = PublicHosts::new(host, None);
+            assert_eq!(hosts.serves(uri.as_bytes()), ours, "{host:?} {uri}");
+        }
+    }
+
+    #[test]
+    fn the_public_name_that_a_proxy_in_front_tells_of_is_ours() {
+        let rows = [
+            ("live.example.com", "https://live.example.com/a.ts", true),
+            ("live.example.com", "//LIVE.example.com/a.ts", true),
+            (
+                "live.example.com",
+                "https://live.example.com:8443/a.ts",
+                true,
+            ),
+            (
+                "live.example.com:8443",
+                "https://live.example.com:8443/a.ts",
+                true,
+            ),
+            (
+                "live.example.com:8443",
+                "https://live.example.com/a.ts",
+                true,
+            ),
+            (
+                "live.example.com:8443",
+                "https://live.example.com:9443/a.ts",
+                false,
+            ),
+            (
+                "live.example.com, inner",
+                "http://live.example.com/a.ts",
+                true,
+            ),
+            ("live.example.com, inner", "http://inner/a.ts", false),
+            (
+                "https://live.example.com:8443/",
+                "https://live.example.com:8443/a",
+                true,
+            ),
+            ("live.example.com", "https://other.example.com/a.ts", false),
+            ("", "http:///a.ts", false),
+        ];
+        for (forwarded, uri, ours) in rows {
+            let hosts = PublicHosts::new(Some("10.0.0.1:18080"), Some(forwarded.as_bytes()));
+            assert_eq!(hosts.serves(uri.as_bytes()), ours, "{forwarded} {uri}");
+            assert!(hosts.serves(b"http://10.0.0.1:18080/a.ts"));
+        }
+    }
+}
