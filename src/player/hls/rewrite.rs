@@ -1,8 +1,8 @@
 //! The `spbhid` on every URI of a playlist (RFC 8216) that comes back to this proxy, and nothing else changed.
 
-use super::public_hosts::PublicHosts;
-use super::syntax::{Piece, attributes, is_tag, lines, split_bom};
-use super::variables::{Resolved, Variables};
+use crate::player::hls::public_hosts::PublicHosts;
+use crate::player::hls::syntax::{Piece, attributes, is_tag, lines, split_bom};
+use crate::player::hls::variables::{Resolved, Variables};
 use memchr::{memchr, memchr_iter, memmem};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;

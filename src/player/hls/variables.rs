@@ -1,8 +1,8 @@
 //! Variables of a playlist: `EXT-X-DEFINE` (draft-pantos-hls-rfc8216bis section 4.4.2.3) and the `{$name}`
 //! that stand for them in URIs.
 
-use super::syntax::attribute;
 use crate::http::query::query_value;
+use crate::player::hls::syntax::attribute;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use std::borrow::Cow;

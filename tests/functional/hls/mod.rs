@@ -3,3 +3,4 @@
 mod playlists;
 mod shared_playlists;
 mod shared_segments;
+mod wild;
