@@ -35,7 +35,7 @@ impl MediaRequest {
         let head = &exchange.head;
         let by_url = || StreamUrl::of_request(head.host.as_deref(), head.path(), head.query());
         let session = || {
-            let id = head.query().and_then(|query| own_session(query));
+            let id = head.query().and_then(own_session);
             id.and_then(|id| stream_of(&id, balancer))
         };
         let stream = match route {
