@@ -22,12 +22,23 @@ pub const STAMP_AT: usize = 10;
 pub const STAMP_BYTES: usize = 24;
 pub const MAGIC: [u8; 4] = *b"SPB2";
 
-/// The rest of each frame, the same in all of them: bytes that were lost or mixed show wherever it is compared.
-pub static FILLING: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..DATA_BYTES - STAMP_AT - STAMP_BYTES)
-        .map(|index| (index * 31 + index / 256) as u8)
+/// Bytes of a frame's data after its stamp.
+const FILLING_BYTES: usize = DATA_BYTES - STAMP_AT - STAMP_BYTES;
+/// Frames in a row whose fillings differ, a prime.
+const FILLINGS: u64 = 251;
+
+static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let byte = |index: u32| (index.wrapping_mul(0x9e37_79b1) >> 11) as u8;
+    (0..FILLING_BYTES as u32 + FILLINGS as u32)
+        .map(byte)
         .collect()
 });
+
+/// The rest of a frame after its stamp. Bytes that were lost, or that are another frame's, show wherever it is compared.
+pub fn filling(number: u64, run: u32) -> &'static [u8] {
+    let from = (number.wrapping_add(u64::from(run) * 101) % FILLINGS) as usize;
+    &PATTERN[from..from + FILLING_BYTES]
+}
 
 /// What a frame says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +81,7 @@ pub fn frame(frame: &Frame) -> Vec<u8> {
     data.extend_from_slice(&frame.sent.to_le_bytes());
     data.extend_from_slice(&frame.number.to_le_bytes());
     data.extend_from_slice(&frame.run.to_le_bytes());
-    data.extend_from_slice(&FILLING);
+    data.extend_from_slice(filling(frame.number, frame.run));
     tag(VIDEO, frame.timestamp, &data)
 }
 

@@ -1,7 +1,7 @@
 //! Reads FLV as a player does, and checks every byte that is known beforehand.
 
 use crate::flv::{
-    DATA_BYTES, FILLING, Frame, MAGIC, STAMP_AT, STAMP_BYTES, TAG_HEAD, TAG_KINDS, VIDEO,
+    DATA_BYTES, Frame, MAGIC, STAMP_AT, STAMP_BYTES, TAG_HEAD, TAG_KINDS, VIDEO, filling,
 };
 
 /// The file header and the size of the tag before the first, which is none.
@@ -72,9 +72,12 @@ impl FlvReader {
                 }
                 Part::Data(left) => {
                     let (data, rest) = bytes.split_at(left.min(bytes.len()));
-                    let at = FILLING.len().wrapping_sub(left);
-                    if self.frame.is_some() && FILLING.get(at..at + data.len()) != Some(data) {
-                        return Err("a torn tag: a frame's bytes are not its own");
+                    if let Some(frame) = &self.frame {
+                        let filling = filling(frame.number, frame.run);
+                        let at = filling.len() - left;
+                        if filling[at..at + data.len()] != *data {
+                            return Err("a torn tag: a frame's bytes are not its own");
+                        }
                     }
                     bytes = rest;
                     if data.len() == left {

@@ -1,7 +1,7 @@
 //! The proxy beside its peers: `cargo bench --bench peers`.
 //!
 //! Starts origins, then the proxy's release binary, nginx and HAProxy one after the other in front of them, runs the
-//! same load through each, and prints one table. Nothing leaves loopback; nothing stays behind.
+//! same load through each, and prints tables. Nothing leaves loopback; nothing stays behind.
 //! `cargo bench --bench peers -- --help` tells the options; what each load and figure means is in `README.md` here.
 
 mod audience;

@@ -100,7 +100,7 @@ impl Watching {
     }
 
     /// Notes a frame. Returns its age in microseconds if it was sent in the measured time.
-    fn note(&mut self, frame: &Frame, window: &Window) -> Option<u32> {
+    pub fn note(&mut self, frame: &Frame, window: &Window) -> Option<u32> {
         let now = clock::now();
         let seen = &mut self.seen;
         if seen.first_frame_us.is_none() {
