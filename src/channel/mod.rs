@@ -4,3 +4,4 @@
 mod budget;
 mod piece;
 mod ring;
+mod stitch;

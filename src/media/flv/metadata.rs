@@ -8,6 +8,23 @@ const ECMA_ARRAY: u8 = 8;
 
 const NAME: &str = "onMetaData";
 
+/// Whether the script tag `body` is `onMetaData`. Some servers pass on the publisher's command
+/// (`@setDataFrame`) with it.
+pub fn is_metadata(body: &[u8]) -> bool {
+    let rest = body
+        .strip_prefix(b"\x02\x00\x0d@setDataFrame")
+        .unwrap_or(body);
+    rest.starts_with(b"\x02\x00\x0aonMetaData")
+}
+
+/// Whether the metadata `body` says something about video.
+pub fn mentions_video(body: &[u8]) -> bool {
+    ["videocodecid", "width"].iter().any(|key| {
+        body.windows(key.len())
+            .any(|window| window == key.as_bytes())
+    })
+}
+
 /// The number that the script tag `body` gives for `key`, when it comes before values of other kinds
 /// than numbers, booleans and strings.
 pub fn number(mut body: &[u8], key: &str) -> Option<f64> {
@@ -75,6 +92,19 @@ mod tests {
         assert_eq!(number(&script, "height"), Some(360.0));
         assert_eq!(number(&script, "framerate"), None);
         assert_eq!(number(b"", "width"), None);
+    }
+
+    #[test]
+    fn metadata_is_known_by_its_name() {
+        let script = body(&[("width", 640.0)]);
+        assert!(is_metadata(&script) && mentions_video(&script));
+        assert!(is_metadata(
+            &[&b"\x02\x00\x0d@setDataFrame"[..], &script].concat()
+        ));
+        assert!(!mentions_video(&body(&[("audiocodecid", 10.0)])));
+        for no in [&b""[..], b"\x02\x00\x0aonTextData", b"\x02\x00\x07onMetaD"] {
+            assert!(!is_metadata(no), "{no:?}");
+        }
     }
 
     proptest! {

@@ -4,6 +4,8 @@
 pub const AUDIO: u8 = 8;
 pub const VIDEO: u8 = 9;
 pub const SCRIPT: u8 = 18;
+/// Script data in AMF 3, which no live server is known to send; players skip it.
+pub const SCRIPT_AMF3: u8 = 15;
 
 /// The first byte of a video tag's body: H.264, as a key frame or not (FLV specification 10.1, E.4.3).
 pub const AVC_KEY: u8 = 0x17;
@@ -15,7 +17,7 @@ pub const CONFIG: u8 = 0;
 pub const FRAME: u8 = 1;
 
 /// Bytes of a tag before its body.
-const HEAD: usize = 11;
+pub const HEAD: usize = 11;
 
 /// One tag of an FLV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,15 @@ impl<'a> Tag<'a> {
             timestamp,
             body,
         })
+    }
+}
+
+/// Replaces the timestamp of the tag that `tag` begins with.
+pub fn set_timestamp(tag: &mut [u8], timestamp: u32) {
+    let [extended, low @ ..] = timestamp.to_be_bytes();
+    if let Some(field) = tag.get_mut(4..8) {
+        field[..3].copy_from_slice(&low);
+        field[3] = extended;
     }
 }
 
@@ -69,6 +80,8 @@ mod tests {
         write(&mut out, VIDEO, 0x1234_5678, b"a", b"bc");
         assert_eq!(out[..11], [9, 0, 0, 3, 0x34, 0x56, 0x78, 0x12, 0, 0, 0]);
         assert_eq!(out[11..], *b"abc\x00\x00\x00\x0e");
+        set_timestamp(&mut out, 0x8765_4321);
+        assert_eq!(Tag::read(&mut &out[..]).unwrap().timestamp, 0x8765_4321);
     }
 
     proptest! {
