@@ -84,7 +84,7 @@ mod tests {
     fn what_is_between_frames_is_left_out() {
         let (frames, _) = split(AdtsFraming::default(), SRS, &[SRS.len()]);
         let id3 = [&b"ID3\x04\0\0\0\0\x01\x02"[..], &[0xFF; 130]].concat();
-        let garbage = b"garbage\xff\xf1garbage\xff";
+        let garbage = b"garbage\xff\xf1\xffgarbage\xff";
         let bytes = [
             &id3,
             &frames[0],
