@@ -4,12 +4,12 @@
 //! that both servers share, build the two servers, log what listens where, start the background tasks.
 
 mod default_backend;
+mod error;
 mod parts;
 mod tasks;
 
 use crate::api::{Guard, Operators, PlayerStats};
 use crate::balancer::peer::PeerStatus;
-use crate::balancer::redis::RedisError;
 use crate::config::Config;
 use crate::files::Files;
 use crate::player::context::PlayerContext;
@@ -17,10 +17,11 @@ use crate::player::live::LiveRelay;
 use crate::player::router::Router;
 use crate::runtime::limits::Limits;
 use crate::runtime::threads;
-use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
+use crate::server::endpoint::{EndpointSettings, HttpEndpoint, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
 use crate::upstream::forwarding::Forwarding;
+pub use error::StartError;
 use log::info;
 use parts::Parts;
 use std::io;
@@ -28,7 +29,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tasks::Tasks;
-use thiserror::Error;
 
 /// Connections of the System API: origins, operators, a monitor.
 const OPERATOR_CONNECTIONS: usize = 256;
@@ -44,17 +44,6 @@ const PLAYERS_STACK: usize = 256 * 1024;
 const OPERATORS_STACK: usize = 1024 * 1024;
 /// What the log calls those who use the System API.
 const OPERATORS: &str = "origins and operators";
-
-/// Why the proxy does not start: one line that names what.
-#[derive(Debug, Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("cannot share origins: {0}")]
-    Redis(#[source] RedisError),
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-}
 
 /// A running proxy.
 pub struct Proxy {

@@ -1,6 +1,6 @@
 //! The parts that both servers share.
 
-use super::StartError;
+use crate::app::error::StartError;
 use crate::balancer::Balancer;
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::Redis;

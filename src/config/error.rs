@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::config::names;
 use crate::logging::Clean;
 
 /// How much of a refused value is shown, in characters: enough to find it again.
@@ -124,8 +125,8 @@ impl ConfigError {
 /// Both spellings of a setting; only the flag where there is no other.
 fn setting(id: &str) -> String {
     let flag = id.replace('_', "-");
-    if super::sources::is_setting(id) {
-        format!("{} (--{flag})", super::sources::environment_name(id))
+    if names::is_setting(id) {
+        format!("{} (--{flag})", names::environment_name(id))
     } else {
         format!("--{flag}")
     }

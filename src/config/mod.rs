@@ -8,6 +8,7 @@
 mod dotenv;
 mod error;
 mod listen;
+mod names;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
 use crate::config::error::{ConfigError, SECRETS, Source};
+use crate::config::names::{environment_name, is_setting, settings};
 use crate::config::{Command, Config, OriginArgs, dotenv};
 
 /// Finds the SRS origin that has the stream and relays HTTP-FLV, HTTP-TS and HLS from it.
@@ -115,26 +116,6 @@ pub fn parse_from(
     } else {
         Command::Proxy(config)
     })
-}
-
-/// The name in the environment of the setting `id`: `PROXY_HTTP_SERVER` of `http_server`.
-pub(super) fn environment_name(id: &str) -> String {
-    format!("PROXY_{}", id.to_ascii_uppercase())
-}
-
-/// Whether `id` is one of the proxy's settings, and not a flag of something else.
-pub(super) fn is_setting(id: &str) -> bool {
-    settings().any(|setting| setting == id)
-}
-
-/// The names of all settings, such as `http_server`.
-pub(super) fn settings() -> impl Iterator<Item = String> {
-    let command = Config::augment_args(clap::Command::new("settings"));
-    let ids: Vec<_> = command
-        .get_arguments()
-        .map(|arg| arg.get_id().to_string())
-        .collect();
-    ids.into_iter()
 }
 
 /// The command, whose help says on a line of its own what a setting is called in the environment and what

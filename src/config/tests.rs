@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
 use super::*;
+use crate::config::names::{environment_name, settings};
 use crate::config::sources::*;
 
 /// Runs over the words of a command line, an environment and a `.env`.

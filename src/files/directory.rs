@@ -15,19 +15,19 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::files::found::{Content, FileLookup, FoundFile, http_time, mime};
 use crate::files::path::FilePath;
-use crate::files::{Content, Found, Lookup, http_time, mime};
 
 const INDEX: &str = "index.html";
 
-pub(super) fn find(root: &Path, path: &FilePath<'_>) -> io::Result<Lookup> {
+pub(super) fn find(root: &Path, path: &FilePath<'_>) -> io::Result<FileLookup> {
     match look(root, path) {
-        Err(error) if is_missing(&error) => Ok(Lookup::Missing),
+        Err(error) if is_missing(&error) => Ok(FileLookup::Missing),
         result => result,
     }
 }
 
-fn look(root: &Path, path: &FilePath<'_>) -> io::Result<Lookup> {
+fn look(root: &Path, path: &FilePath<'_>) -> io::Result<FileLookup> {
     let root = fs::canonicalize(root)?;
     let mut wanted = root.clone();
     wanted.extend(path.names());
@@ -41,14 +41,14 @@ fn look(root: &Path, path: &FilePath<'_>) -> io::Result<Lookup> {
             inside = resolve(&root, &wanted.join(INDEX))?;
             name = Some(INDEX);
         }
-        (true, false) => return Ok(Lookup::Redirect(path.with_slash())),
-        (false, true) => return Ok(Lookup::Missing),
+        (true, false) => return Ok(FileLookup::Redirect(path.with_slash())),
+        (false, true) => return Ok(FileLookup::Missing),
         (false, false) => {}
     }
     let file = open(&root, &inside)?;
     let metadata = file.metadata()?;
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(Lookup::File(Found {
+    Ok(FileLookup::File(FoundFile {
         length: metadata.len(),
         mime: mime(name.unwrap_or_default()),
         modified: http_time(modified),

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use rust_embed::Embed;
 
+use crate::files::found::{Content, FileLookup, FoundFile, http_time, mime};
 use crate::files::path::FilePath;
-use crate::files::{Content, Found, Lookup, http_time, mime};
 
 /// What lies at the top of `www`.
 // The patterns' stars match slashes too, so what is deeper has to be taken out again.
@@ -27,9 +27,9 @@ struct Pages;
 #[include = "node_modules/mpegts.js/dist/mpegts.js"]
 struct Players;
 
-pub(super) fn find(path: &FilePath<'_>) -> Lookup {
+pub(super) fn find(path: &FilePath<'_>) -> FileLookup {
     let Some(mut name) = path.text() else {
-        return Lookup::Missing;
+        return FileLookup::Missing;
     };
     if path.slash {
         if !name.is_empty() {
@@ -38,16 +38,16 @@ pub(super) fn find(path: &FilePath<'_>) -> Lookup {
         name.push_str("index.html");
     }
     match Pages::get(&name).or_else(|| Players::get(&name)) {
-        Some(file) => Lookup::File(found(&name, file)),
+        Some(file) => FileLookup::File(found(&name, file)),
         // Only a directory that has a page is one to be sent to.
         None if !path.slash && Pages::get(&format!("{name}/index.html")).is_some() => {
-            Lookup::Redirect(path.with_slash())
+            FileLookup::Redirect(path.with_slash())
         }
-        None => Lookup::Missing,
+        None => FileLookup::Missing,
     }
 }
 
-fn found(name: &str, file: rust_embed::EmbeddedFile) -> Found {
+fn found(name: &str, file: rust_embed::EmbeddedFile) -> FoundFile {
     let seconds = Duration::from_secs(file.metadata.last_modified().unwrap_or_default());
     let hash = file.metadata.sha256_hash();
     // Half of it tells files apart as well.
@@ -55,7 +55,7 @@ fn found(name: &str, file: rust_embed::EmbeddedFile) -> Found {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    Found {
+    FoundFile {
         length: file.data.len() as u64,
         content: Content::Memory(file.data),
         mime: mime(name),

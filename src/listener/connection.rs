@@ -2,8 +2,9 @@
 
 use crate::http::head;
 use crate::http::head::{Rejection, RequestHead};
+use crate::listener::RequestHandler;
 use crate::listener::client::{ClientConnection, Phase, ReceivedRequest, wait_for};
-use crate::listener::{Listener, RequestHandler};
+use crate::listener::ids::RequestIds;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -37,7 +38,9 @@ enum NoHead {
 }
 
 pub(super) struct Connection<'a> {
-    listener: &'a Listener,
+    ids: &'a RequestIds,
+    /// The connection ends after this time without a request.
+    idle_timeout: Duration,
     handler: &'a dyn RequestHandler,
     client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
@@ -46,13 +49,15 @@ pub(super) struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     pub(super) fn new(
-        listener: &'a Listener,
+        ids: &'a RequestIds,
+        idle_timeout: Duration,
         handler: &'a dyn RequestHandler,
         client: Arc<ClientConnection>,
     ) -> Self {
         let unread = Vec::new();
         Self {
-            listener,
+            ids,
+            idle_timeout,
             handler,
             client,
             unread,
@@ -111,7 +116,7 @@ impl<'a> Connection<'a> {
         if self.unread.is_empty() {
             self.unread = Vec::new(); // a stream may run for hours: hold no buffer for it
         }
-        let id = self.listener.next_id();
+        let id = self.ids.next();
         Ok(ReceivedRequest {
             head,
             body,
@@ -125,7 +130,7 @@ impl<'a> Connection<'a> {
         if !self.client.begin_reading() {
             return Err(NoHead::Gone);
         }
-        let end = Instant::now() + HEAD_TIME.min(self.listener.idle_timeout);
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
         let mut searched = 0;
         loop {
             let empty = head::leading_empty_lines(&self.unread);
@@ -166,7 +171,7 @@ impl<'a> Connection<'a> {
             let Phase::Idle(since) = self.client.phase() else {
                 return Err(NoHead::Gone);
             };
-            let left = self.listener.idle_timeout.saturating_sub(since.elapsed());
+            let left = self.idle_timeout.saturating_sub(since.elapsed());
             match self.read_more(left, head::MAX_HEAD + 1) {
                 Ok(0) | Err(_) => return Err(NoHead::Gone),
                 Ok(_) => {}
@@ -199,7 +204,7 @@ impl<'a> Connection<'a> {
             let sent = self.client.send(&mut go_on, HEAD_TIME);
             sent.map_err(|_| NoHead::Gone)?;
         }
-        let end = Instant::now() + HEAD_TIME.min(self.listener.idle_timeout);
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
         while self.unread.len() < length {
             let left = end.saturating_duration_since(Instant::now());
             match self.read_more(left, length) {
@@ -237,11 +242,7 @@ impl<'a> Connection<'a> {
                 wait_for(self.client.socket(), PollFlags::RDHUP, Some(Duration::ZERO))
             } else {
                 let either = PollFlags::IN | PollFlags::RDHUP;
-                wait_for(
-                    self.client.socket(),
-                    either,
-                    Some(self.listener.idle_timeout),
-                )
+                wait_for(self.client.socket(), either, Some(self.idle_timeout))
             };
             let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
             match seen {
@@ -270,7 +271,7 @@ impl<'a> Connection<'a> {
     #[cold]
     #[inline(never)] // its buffer has no place on the stack of every connection
     fn refuse(&mut self, rejection: &Rejection, head: Option<&RequestHead>) {
-        let id = self.listener.next_id();
+        let id = self.ids.next();
         self.handler.refuse(&self.client, &id, rejection, head);
         self.client.shut(Shutdown::Write);
         self.discard();

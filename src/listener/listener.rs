@@ -3,12 +3,13 @@
 use crate::listener::RequestHandler;
 use crate::listener::client::{ClientConnection, ConnectionTable, Phase};
 use crate::listener::connection::Connection;
+use crate::listener::ids::RequestIds;
 use crate::runtime::threads;
 use log::{debug, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,14 +36,13 @@ pub struct Settings {
 
 /// A public listening socket and the clients that came in by it.
 pub struct Listener {
-    pub(super) idle_timeout: Duration,
     settings: Settings,
     listener: TcpListener,
     clients: Arc<ConnectionTable>,
+    ids: RequestIds,
     /// Threads of connections, which outlive their entry in the table by a moment.
     threads: AtomicUsize,
     closing: AtomicBool,
-    requests: AtomicU64,
     complained: Mutex<Option<Instant>>,
 }
 
@@ -50,13 +50,12 @@ impl Listener {
     /// A door on a listening socket; it opens with [`Listener::run`].
     pub fn new(listener: TcpListener, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
-            idle_timeout: settings.idle_timeout,
+            ids: RequestIds::new(settings.id_prefix.clone()),
             settings,
             listener,
             clients: Arc::default(),
             threads: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
             complained: Mutex::new(None),
         })
     }
@@ -82,18 +81,13 @@ impl Listener {
     /// Whether new connections have to wait until a request ends: at the bound, and all are busy.
     pub fn is_full(&self) -> bool {
         let clients = self.clients.all();
-        let busy = |client: &Arc<ClientConnection>| client.phase() == super::client::Phase::Busy;
+        let busy = |client: &Arc<ClientConnection>| client.phase() == Phase::Busy;
         clients.len() >= self.settings.connections && clients.iter().all(busy)
-    }
-
-    pub(super) fn next_id(&self) -> String {
-        let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        format!("{}-{count}", self.settings.id_prefix)
     }
 
     /// Requests that came so far, refused ones too.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.ids.count()
     }
 
     /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
@@ -226,7 +220,8 @@ impl Listener {
                 listener: &listener,
                 id,
             };
-            Connection::new(&listener, &*handler, client).run();
+            let idle_timeout = listener.settings.idle_timeout;
+            Connection::new(&listener.ids, idle_timeout, &*handler, client).run();
             drop(guard);
         });
         if let Err(error) = spawned {

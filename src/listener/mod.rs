@@ -8,6 +8,7 @@
 
 mod client;
 mod connection;
+mod ids;
 #[expect(clippy::module_inception, reason = "the room's main noun")]
 mod listener;
 

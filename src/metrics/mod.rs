@@ -194,9 +194,6 @@ impl UpstreamObserver for Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::exchange::ServerContext;
-    use crate::server::profile::ServerProfile;
-    use std::sync::atomic::AtomicBool;
     use std::time::Instant;
 
     fn render(metrics: &Metrics) -> String {
@@ -213,15 +210,10 @@ mod tests {
     #[test]
     fn a_request_counts_once_when_it_ends() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let context = ServerContext {
-            style: ServerProfile::Players,
-            stall: Duration::from_secs(1),
-            closing: AtomicBool::new(false),
-            observer: metrics.clone(),
-        };
         let record = || {
             let peer = ([127, 0, 0, 1], 1).into();
-            AccessRecord::new(&context, "id", peer, "GET", "/live/a.flv", Instant::now())
+            let (path, observer) = ("/live/a.flv".to_owned(), metrics.clone());
+            AccessRecord::new("id", peer, "GET", path, Instant::now(), observer)
         };
         let mut answered = record();
         answered.kind = "live";

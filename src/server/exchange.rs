@@ -11,7 +11,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What all exchanges of a server share.
 #[derive(Debug)]
@@ -23,6 +23,22 @@ pub struct ServerContext {
     pub closing: AtomicBool,
     /// Is told of each request when it ends.
     pub observer: Arc<dyn RequestObserver>,
+}
+
+impl ServerContext {
+    /// Begins the record of a request to this server; the query of `target` is left out of the record.
+    pub(super) fn record(
+        &self,
+        id: &str,
+        peer: SocketAddr,
+        method: &str,
+        target: &str,
+        since: Instant,
+    ) -> AccessRecord {
+        let path = target.split('?').next().unwrap_or_default();
+        let path = self.style.log_path(path).into_owned();
+        AccessRecord::new(id, peer, method, path, since, self.observer.clone())
+    }
 }
 
 /// A request with its client. It is answered once; dropped without, it is a 500.
@@ -75,14 +91,7 @@ impl Exchange {
             id,
             since,
         } = passed;
-        let record = AccessRecord::new(
-            &context,
-            &id,
-            client.peer,
-            &head.method,
-            &head.target,
-            since,
-        );
+        let record = context.record(&id, client.peer, &head.method, &head.target, since);
         Self {
             head,
             body,

@@ -1,6 +1,5 @@
 //! What is kept of a request, and said of it in one log line when it ends.
 
-use crate::server::exchange::ServerContext;
 use log::{Level, log};
 
 use std::fmt::Debug;
@@ -51,21 +50,21 @@ pub struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// Begins a record; `path` may carry a query, which is left out.
+    /// Begins a record of a request whose head was whole at `since`. `path` is the one to log, without a query;
+    /// `observer` is told when the request ends.
     pub fn new(
-        context: &ServerContext,
         id: &str,
         peer: SocketAddr,
         method: &str,
-        target: &str,
+        path: String,
         since: Instant,
+        observer: Arc<dyn RequestObserver>,
     ) -> Self {
-        let path = target.split('?').next().unwrap_or_default();
         Self {
             id: id.to_owned(),
             peer,
             method: method.to_owned(),
-            path: context.style.log_path(path).into_owned(),
+            path,
             kind: REFUSED,
             pick: None,
             status: 0,
@@ -75,7 +74,7 @@ impl AccessRecord {
             note: None,
             level: Level::Info,
             until_head: None,
-            observer: context.observer.clone(),
+            observer,
             logged: false,
         }
     }

@@ -5,7 +5,6 @@ use crate::listener::{ClientConnection, ConnectionTable, RequestHandler};
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::{Permit, Semaphore};
 use crate::server::exchange::{Exchange, ResponseHead, ServerContext, error_bytes};
-use crate::server::record::AccessRecord;
 use log::{debug, error, warn};
 use std::io::{self, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -271,9 +270,9 @@ impl RequestHandler for Server {
             Some(head) => (head.method.as_str(), head.target.as_str()),
             None => ("-", "-"), // what came may not be fit for a log
         };
-        let context = &self.context;
-        let mut record =
-            AccessRecord::new(context, id, client.peer, method, target, Instant::now());
+        let mut record = self
+            .context
+            .record(id, client.peer, method, target, Instant::now());
         record.status = rejection.status;
         record.note = Some(rejection.message.to_owned());
         let mut head = ResponseHead::new(rejection.status);

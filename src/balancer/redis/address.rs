@@ -1,6 +1,6 @@
 //! Where Redis is, and getting in.
 
-use crate::balancer::redis::client::one_line;
+use crate::balancer::redis::pipeline::one_line;
 use crate::config::RedisSettings;
 use redis::io::tcp::TcpSettings;
 use redis::{

@@ -9,6 +9,7 @@ mod address;
 mod cache;
 mod client;
 mod keys;
+mod pipeline;
 mod recent;
 mod server;
 mod session;

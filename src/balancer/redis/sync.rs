@@ -2,8 +2,8 @@
 //! lost is written again from it.
 
 use crate::balancer::redis::cache::SharedTables;
-use crate::balancer::redis::client::send;
 use crate::balancer::redis::keys;
+use crate::balancer::redis::pipeline::send;
 use crate::balancer::redis::server::Server;
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 use std::collections::{HashMap, HashSet};

@@ -1,0 +1,17 @@
+//! Why the proxy does not start.
+
+use crate::balancer::redis::RedisError;
+use crate::server::endpoint::ListenError;
+use std::io;
+use thiserror::Error;
+
+/// Why the proxy does not start: one line that names what.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot share origins: {0}")]
+    Redis(#[source] RedisError),
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
