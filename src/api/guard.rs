@@ -35,8 +35,8 @@ impl Guard {
     pub fn check(&self, exchange: &Exchange) -> Result<(), Refused> {
         let head = &exchange.head;
         let changing = !matches!(head.method.as_str(), "GET" | "HEAD");
-        let origin = head.fields.text("origin");
-        if changing && head.fields.count("origin") > 0 && !is_own(origin, head.host.as_deref()) {
+        let origin = head.headers.text("origin");
+        if changing && head.headers.count("origin") > 0 && !is_own(origin, head.host.as_deref()) {
             return Err(Refused {
                 status: 403,
                 message: "Not from a web page of another site.",
@@ -77,7 +77,7 @@ fn is_open(path: &str) -> bool {
 }
 
 fn bearer(exchange: &Exchange) -> Option<String> {
-    let value = exchange.head.fields.text("authorization")?;
+    let value = exchange.head.headers.text("authorization")?;
     let (scheme, token) = value.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")

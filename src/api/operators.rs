@@ -13,15 +13,16 @@ use crate::listener::Listener;
 use crate::metrics;
 use crate::metrics::{Gauges, Metrics};
 use crate::server::exchange::{Exchange, ResponseHead};
-use crate::server::server::{Server, Service};
+use crate::server::server::{RequestHandler, Server};
 use crate::server::{send_file, versions};
 use crate::stream::stats::StreamStats;
 use log::{error, info, warn};
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Largest body that is read, in bytes.
@@ -116,7 +117,7 @@ impl Route<'_> {
     }
 }
 
-impl Service for Operators {
+impl RequestHandler for Operators {
     fn is_long(&self, _: &str, _: &str) -> bool {
         false
     }
@@ -182,7 +183,7 @@ impl Service for Operators {
                 send_file(exchange, page);
             }
             Route::Nothing => {
-                exchange.record.note = Some("no such path".to_owned());
+                exchange.record.detail = Some("no such path".to_owned());
                 exchange.problem(404, "There is no such path in this API.");
             }
         }
@@ -320,7 +321,7 @@ impl Operators {
 
     fn warn(&self, peer: IpAddr, why: &str) {
         let now = Instant::now();
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.lock();
         if warned.len() >= MAX_WARNED {
             warned.retain(|_, at| now.saturating_duration_since(*at) < WARN_EVERY);
             if warned.len() >= MAX_WARNED {

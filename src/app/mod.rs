@@ -26,7 +26,7 @@ use log::info;
 use parts::Parts;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tasks::Tasks;
 
@@ -169,7 +169,7 @@ fn players_endpoint(
         live: LiveRelay::threads(config.max_streams),
     });
     let settings = EndpointSettings {
-        style: ServerProfile::Players,
+        profile: ServerProfile::Players,
         name: "players",
         id_prefix: name.id_prefix.clone(),
         connections,
@@ -208,10 +208,10 @@ fn operators_endpoint(
             max_streams: config.max_streams,
             metrics: parts.metrics.clone(),
         },
-        warned: Mutex::default(),
+        warned: parking_lot::Mutex::default(),
     };
     let settings = EndpointSettings {
-        style: ServerProfile::Operators,
+        profile: ServerProfile::Operators,
         name: OPERATORS,
         id_prefix: format!("{}s", name.id_prefix),
         connections: OPERATOR_CONNECTIONS.min(limits.connections()),

@@ -7,9 +7,10 @@ use crate::balancer::pins::{OriginSlot, Pins};
 use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::stream::url::StreamUrl;
 use log::{info, warn};
+use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Origins that are kept at most.
@@ -69,7 +70,7 @@ impl Memory {
     fn lock(&self) -> MutexGuard<'_, Tables> {
         // What is done under it does not panic; if it did, the tables would still be consistent
         // enough to look things up in.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

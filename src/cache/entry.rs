@@ -9,7 +9,8 @@ use crate::http::Headers;
 use crate::runtime::cancel::CancelToken;
 use crate::server::failure::Failure;
 use log::debug;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Size of a block, in bytes.
@@ -24,7 +25,7 @@ pub type OriginId = Arc<str>;
 pub struct SharedHead {
     pub status: u16,
     /// The lines for players.
-    pub fields: Headers,
+    pub headers: Headers,
     /// Of the body, in bytes.
     pub length: u64,
     /// Who gave it; nobody in particular where it is a 404 of many.
@@ -230,7 +231,7 @@ impl CacheEntry {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, EntryState> {
         // Nothing panics under it that would leave it half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -269,7 +270,7 @@ mod tests {
     fn shared(length: usize) -> EntryHead {
         EntryHead::Shared(Arc::new(SharedHead {
             status: 200,
-            fields: Headers::default(),
+            headers: Headers::default(),
             length: length as u64,
             origin: None,
             address: String::new(),

@@ -25,7 +25,7 @@ pub fn is_plain(head: &RequestHead) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case("if-"));
         is("range") || is("authorization") || is("cookie") || conditional
     };
-    head.method == "GET" && !head.fields.iter().any(|(name, _)| personal(name))
+    head.method == "GET" && !head.headers.iter().any(|(name, _)| personal(name))
 }
 
 /// What an origin says of how long its answer may be used.
@@ -52,17 +52,17 @@ impl CacheDirective {
 
 /// What the header lines of an answer say. One whose body is encoded is for those who asked for that
 /// encoding, and the shared request asks for none.
-pub fn directive(fields: &Headers) -> CacheDirective {
-    let mut vary = fields.tokens("vary");
-    if fields.count("set-cookie") > 0
-        || fields.count("content-encoding") > 0
+pub fn directive(headers: &Headers) -> CacheDirective {
+    let mut vary = headers.tokens("vary");
+    if headers.count("set-cookie") > 0
+        || headers.count("content-encoding") > 0
         || !vary.all(|name| name.eq_ignore_ascii_case(b"accept-encoding"))
     {
         return CacheDirective::Private;
     }
     let mut shared_age = None;
     let mut max_age = None;
-    for directive in fields.tokens("cache-control") {
+    for directive in headers.tokens("cache-control") {
         let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
             Some(at) => (&directive[..at], &directive[at + 1..]),
             None => (directive, &b""[..]),
@@ -80,15 +80,15 @@ pub fn directive(fields: &Headers) -> CacheDirective {
         }
     }
     // RFC 9111 section 4.2.1: s-maxage, else max-age, else Expires.
-    match shared_age.or(max_age).or_else(|| expires(fields)) {
-        Some(time) => CacheDirective::For(time.min(LONGEST).saturating_sub(age(fields))),
+    match shared_age.or(max_age).or_else(|| expires(headers)) {
+        Some(time) => CacheDirective::For(time.min(LONGEST).saturating_sub(age(headers))),
         None => CacheDirective::Nothing,
     }
 }
 
 /// The age that an answer had when it came here.
-pub fn age(fields: &Headers) -> Duration {
-    fields.one("age").map_or(Duration::ZERO, seconds)
+pub fn age(headers: &Headers) -> Duration {
+    headers.one("age").map_or(Duration::ZERO, seconds)
 }
 
 /// What is no number of seconds counts as 0 (RFC 9111 section 4.2.1: stale), what is too large as the
@@ -108,12 +108,12 @@ fn seconds(value: &[u8]) -> Duration {
     }
 }
 
-fn expires(fields: &Headers) -> Option<Duration> {
+fn expires(headers: &Headers) -> Option<Duration> {
     let time = |name: &str| {
-        let text = fields.text(name)?;
+        let text = headers.text(name)?;
         httpdate::parse_http_date(text).ok()
     };
-    fields.one("expires")?;
+    headers.one("expires")?;
     let now = time("date").unwrap_or_else(SystemTime::now);
     let until = time("expires").unwrap_or(now);
     Some(until.duration_since(now).unwrap_or_default())
@@ -125,7 +125,7 @@ mod tests {
     use crate::http::head::parse;
     use proptest::prelude::*;
 
-    fn fields(lines: &[(&str, &str)]) -> Headers {
+    fn headers(lines: &[(&str, &str)]) -> Headers {
         Headers::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())))
     }
 
@@ -206,7 +206,7 @@ mod tests {
             (&[("Cache-Control", "max-age=5"), ("Expires", "0")], time(5)),
         ];
         for (lines, expected) in rows {
-            assert_eq!(directive(&fields(lines)), expected, "{lines:?}");
+            assert_eq!(directive(&headers(lines)), expected, "{lines:?}");
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
             before in "[ -~]{0,20}", after in "[ -~]{0,20}", name in "no-store|private|No-Store",
         ) {
             let value = format!("{before},{name},{after}");
-            prop_assert_eq!(directive(&fields(&[("Cache-Control", &value)])), CacheDirective::Private);
+            prop_assert_eq!(directive(&headers(&[("Cache-Control", &value)])), CacheDirective::Private);
         }
     }
 }

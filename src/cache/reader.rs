@@ -2,8 +2,9 @@
 
 use crate::cache::entry::{CacheEntry, EntryHead, EntryState};
 use crate::runtime::cancel::{CancelListener, CancelToken};
+use parking_lot::MutexGuard;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A reader that waits looks this often whether its own client has left. Nothing waits for it: the
@@ -102,7 +103,7 @@ impl EntryReader {
             if let Some(head) = &state.head {
                 return Some(head.clone());
             }
-            state = self.wait(state);
+            self.wait(&mut state);
         }
     }
 
@@ -127,17 +128,13 @@ impl EntryReader {
             match &state.end {
                 Some(Ok(())) => return Next::End,
                 Some(Err(why)) => return Next::Broken(why.clone()),
-                None => state = self.wait(state),
+                None => self.wait(&mut state),
             }
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, EntryState>) -> MutexGuard<'a, EntryState> {
-        self.entry
-            .changed
-            .wait_timeout(state, LOOK)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+    fn wait(&self, state: &mut MutexGuard<'_, EntryState>) {
+        self.entry.changed.wait_for(state, LOOK);
     }
 }
 

@@ -5,9 +5,10 @@ use crate::cache::freshness::MAX_SEGMENT;
 use crate::cache::key::Key;
 use crate::cache::reader::ReaderSlot;
 use crate::stream::url::StreamUrl;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What an entry takes beside its key and its body, in bytes, roughly: so that small ones are bounded,
@@ -190,7 +191,7 @@ impl CacheTable {
 
     fn lock(&self) -> MutexGuard<'_, TableState> {
         // Nothing panics under it that would leave it half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -252,7 +253,7 @@ mod tests {
         entry.fill(body, None);
         entry.tell(EntryHead::Shared(Arc::new(SharedHead {
             status: 200,
-            fields: crate::http::Headers::default(),
+            headers: crate::http::Headers::default(),
             length: body.len() as u64,
             origin: Some("o".into()),
             address: String::new(),

@@ -1,9 +1,10 @@
 //! Memory for live channels: one limit for the rings of all of them together.
 
 use crate::channel::ring::Ring;
+use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// Bytes beyond its buffer that a piece takes: its head, two allocations, its place in a ring.
 const PER_PIECE: usize = 160;
@@ -97,6 +98,6 @@ impl Budget {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Ring>>> {
         // Nothing panics while it is held.
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rings.lock()
     }
 }

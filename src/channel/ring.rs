@@ -2,9 +2,10 @@
 
 use crate::channel::budget::Budget;
 use crate::channel::piece::{Piece, Rendered};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Pieces are kept for this long at least, memory permitting: who is behind by less loses nothing.
@@ -193,7 +194,7 @@ impl Ring {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held, but what `at_edge` runs: it sends a message.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

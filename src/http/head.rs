@@ -33,7 +33,7 @@ pub struct RequestHead {
     /// As the client wrote it, with its port, or the authority of an absolute-form target.
     pub host: Option<String>,
     /// All header lines, in order.
-    pub fields: Headers,
+    pub headers: Headers,
     /// Whether the client wants the connection for another request (RFC 9112 section 9.3).
     pub keep_alive: bool,
     /// Bytes of body that follow the head.
@@ -136,11 +136,11 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     if raw_target.len() > MAX_TARGET {
         return Err(TARGET_TOO_LONG);
     }
-    let fields = Headers::of(request.headers.iter().map(|line| (line.name, line.value)));
+    let headers = Headers::of(request.headers.iter().map(|line| (line.name, line.value)));
     let (target, authority) = target_of(method, raw_target)?;
-    let host = host_of(&fields, version, authority)?;
-    let body = body_length(&fields, version)?;
-    let expects_continue = match fields.one("expect") {
+    let host = host_of(&headers, version, authority)?;
+    let body = body_length(&headers, version)?;
+    let expects_continue = match headers.one("expect") {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
             body > 0 && version == Version::Http11
@@ -153,13 +153,13 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
         version,
         host,
         keep_alive: match version {
-            Version::Http11 => !fields.has_token("connection", "close"),
+            Version::Http11 => !headers.has_token("connection", "close"),
             Version::Http10 => {
-                fields.has_token("connection", "keep-alive")
-                    && !fields.has_token("connection", "close")
+                headers.has_token("connection", "keep-alive")
+                    && !headers.has_token("connection", "close")
             }
         },
-        fields,
+        headers,
         body,
         expects_continue,
     })
@@ -245,11 +245,11 @@ fn strip_scheme(target: &str) -> Option<&str> {
 
 /// The one host of the request (RFC 9112 section 3.2): the target's authority wins over `Host`.
 fn host_of(
-    fields: &Headers,
+    headers: &Headers,
     version: Version,
     authority: Option<&str>,
 ) -> Result<Option<String>, Rejection> {
-    let mut hosts = fields.all("host");
+    let mut hosts = headers.all("host");
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(BAD_HOST),
         (None, None) if version == Version::Http11 => return Err(BAD_HOST),
@@ -302,15 +302,15 @@ fn is_host(text: &str) -> bool {
 }
 
 /// How many bytes of body follow (RFC 9112 section 6), or why that is not to be trusted.
-fn body_length(fields: &Headers, version: Version) -> Result<u64, Rejection> {
-    let coding = fields.count("transfer-encoding");
-    let mut lengths = fields.all("content-length");
+fn body_length(headers: &Headers, version: Version) -> Result<u64, Rejection> {
+    let coding = headers.count("transfer-encoding");
+    let mut lengths = headers.all("content-length");
     let length = match (lengths.next(), lengths.next()) {
         (_, Some(_)) => return Err(BAD_FRAMING),
         (length, None) => length,
     };
     if coding > 0 {
-        let chunked = fields
+        let chunked = headers
             .one("transfer-encoding")
             .is_some_and(|value| value.eq_ignore_ascii_case(b"chunked"));
         if coding > 1 || length.is_some() || !chunked || version == Version::Http10 {

@@ -15,7 +15,7 @@ fn a_plain_head() {
         ("GET", "/live/a.flv", Some("token=x%20y"))
     );
     assert_eq!(head.host.as_deref(), Some("a.example:80"));
-    assert_eq!(head.fields.text("x-y"), Some("z"));
+    assert_eq!(head.headers.text("x-y"), Some("z"));
     assert!(head.keep_alive);
     assert_eq!(head.body, 0);
 }
@@ -267,7 +267,7 @@ proptest! {
             && let Ok(head) = parse(&text.as_bytes()[..end])
         {
             // What is left can only be another request: nothing of it was in this one.
-            prop_assert_eq!(head.fields.count("host"), 1);
+            prop_assert_eq!(head.headers.count("host"), 1);
             let again = parse(&text.as_bytes()[..end]).unwrap();
             prop_assert_eq!(again, head);
             prop_assert!(parse(&text.as_bytes()[..end - 1]).is_err());
@@ -284,7 +284,7 @@ proptest! {
         {
             let word = |text: &str| text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
             prop_assert!(word(&head.method) && word(&head.target), "{:?}", head);
-            for (name, value) in head.fields.iter() {
+            for (name, value) in head.headers.iter() {
                 prop_assert!(word(name) && !name.contains(':'), "{:?}", head);
                 prop_assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{:?}", head);
             }

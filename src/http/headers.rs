@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn lists_span_lines() {
-        let fields = Headers::of(
+        let headers = Headers::of(
             [
                 ("Connection", &b"keep-alive, X-One"[..]),
                 ("connection", b" ,x-two"),
@@ -84,11 +84,11 @@ mod tests {
             ]
             .into_iter(),
         );
-        assert!(fields.has_token("CONNECTION", "x-one"));
-        assert!(fields.has_token("connection", "X-TWO"));
-        assert!(!fields.has_token("connection", "x"));
-        assert_eq!(fields.tokens("connection").count(), 3);
-        assert_eq!(fields.count("Connection"), 2);
-        assert_eq!(fields.text("via"), Some("1.1 a"));
+        assert!(headers.has_token("CONNECTION", "x-one"));
+        assert!(headers.has_token("connection", "X-TWO"));
+        assert!(!headers.has_token("connection", "x"));
+        assert_eq!(headers.tokens("connection").count(), 3);
+        assert_eq!(headers.count("Connection"), 2);
+        assert_eq!(headers.text("via"), Some("1.1 a"));
     }
 }

@@ -12,7 +12,7 @@ use super::viewer::play;
 use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::{query_value, without_param};
 use crate::server::exchange::{Exchange, ResponseHead};
-use crate::server::server::Service;
+use crate::server::server::RequestHandler;
 use crate::server::versions;
 use crossbeam_channel::Sender;
 use log::Level;
@@ -188,7 +188,7 @@ impl LabHandler {
 
     /// The lab's own call: everything that SRS's end would do to its viewers, for a while.
     fn stop(&self, exchange: Exchange) {
-        if exchange.head.fields.count("origin") > 0 {
+        if exchange.head.headers.count("origin") > 0 {
             return exchange.problem(403, "Not from a web page.");
         }
         let given = query_value(exchange.head.query().unwrap_or_default(), "seconds");
@@ -225,7 +225,7 @@ fn path_of(target: &str) -> Cow<'_, str> {
 /// A response's head with what SRS adds for a web page.
 fn response(exchange: &Exchange, status: u16) -> ResponseHead {
     let head = ResponseHead::new(status);
-    if exchange.head.fields.count("origin") == 0 {
+    if exchange.head.headers.count("origin") == 0 {
         return head;
     }
     head.with("Access-Control-Allow-Origin", "*")
@@ -242,7 +242,7 @@ fn not_found(exchange: Exchange, message: &str) {
     exchange.problem_with(head, message);
 }
 
-impl Service for LabHandler {
+impl RequestHandler for LabHandler {
     fn is_long(&self, method: &str, target: &str) -> bool {
         matches!(method, "GET" | "HEAD") && matches!(self.route(target), Route::Live(..))
     }

@@ -147,7 +147,7 @@ impl Supervisor {
             level: self.level,
         };
         let settings = EndpointSettings {
-            style: ServerProfile::Lab,
+            profile: ServerProfile::Lab,
             name: "viewers of a lab origin",
             id_prefix: identity.service.clone(),
             connections: self.connections,

@@ -1,8 +1,8 @@
 //! HLS sessions of a lab origin: the `hls_ctx` values that it has given out.
 
 use super::identity::word;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A session that is not used for this long is forgotten: two windows, as in SRS, and a little more.
@@ -26,7 +26,7 @@ impl HlsSessions {
     /// Begins a session with `stream`, and gives its id.
     pub fn begin(&self, stream: &str, now: Instant) -> String {
         let id = word(LENGTH);
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.0.lock();
         if sessions.len() >= MOST {
             sessions.retain(|_, session| !session.is_over(now));
         }
@@ -46,7 +46,7 @@ impl HlsSessions {
 
     /// Whether `id` is a session with `stream`, which then has been used now.
     pub fn knows(&self, id: &str, stream: &str, now: Instant) -> bool {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.0.lock();
         let session = sessions.get_mut(id);
         match session.filter(|it| it.stream == stream && !it.is_over(now)) {
             Some(session) => {
@@ -94,12 +94,12 @@ mod tests {
         for _ in 0..MOST {
             sessions.begin("a", start + SECOND * 2);
         }
-        assert_eq!(sessions.0.lock().unwrap().len(), MOST);
+        assert_eq!(sessions.0.lock().len(), MOST);
         let now = start + SECOND * 3;
         assert!(!sessions.knows(&first, "a", now) && !sessions.knows(&second, "a", now));
         let late = start + SILENCE * 3;
         let id = sessions.begin("a", late);
-        assert_eq!(sessions.0.lock().unwrap().len(), 1);
+        assert_eq!(sessions.0.lock().len(), 1);
         assert!(sessions.knows(&id, "a", late));
     }
 }

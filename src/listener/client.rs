@@ -3,13 +3,14 @@
 use crate::http::head::RequestHead;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Parts of a message that the system takes at once, on Linux.
@@ -192,10 +193,8 @@ impl ClientConnection {
     pub(super) fn wait_finished(&self, time: Duration) -> Phase {
         let mut state = self.lock();
         state.awaited = true;
-        let (mut state, _) = self
-            .finished
-            .wait_timeout_while(state, time, |state| state.phase == Phase::Busy)
-            .unwrap_or_else(PoisonError::into_inner);
+        let busy = |state: &mut ClientState| state.phase == Phase::Busy;
+        self.finished.wait_while_for(&mut state, busy, time);
         state.awaited = false;
         state.phase
     }
@@ -294,8 +293,7 @@ impl ClientConnection {
     }
 
     fn lock(&self) -> MutexGuard<'_, ClientState> {
-        // Held for a few assignments only; a panic between them leaves a valid state.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -361,6 +359,6 @@ impl ConnectionTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ClientConnection>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::http::head;
 use crate::http::head::{Rejection, RequestHead};
-use crate::listener::RequestHandler;
+use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, Phase, ReceivedRequest, wait_for};
 use crate::listener::ids::RequestIds;
 use rustix::event::PollFlags;
@@ -41,7 +41,7 @@ pub(super) struct Connection<'a> {
     ids: &'a RequestIds,
     /// The connection ends after this time without a request.
     idle_timeout: Duration,
-    handler: &'a dyn RequestHandler,
+    queue: &'a dyn RequestQueue,
     client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
     unread: Vec<u8>,
@@ -51,14 +51,14 @@ impl<'a> Connection<'a> {
     pub(super) fn new(
         ids: &'a RequestIds,
         idle_timeout: Duration,
-        handler: &'a dyn RequestHandler,
+        queue: &'a dyn RequestQueue,
         client: Arc<ClientConnection>,
     ) -> Self {
         let unread = Vec::new();
         Self {
             ids,
             idle_timeout,
-            handler,
+            queue,
             client,
             unread,
         }
@@ -69,11 +69,11 @@ impl<'a> Connection<'a> {
         loop {
             match self.next_request() {
                 Ok(request) => {
-                    let long = self.handler.is_long(&request.head);
+                    let long = self.queue.is_long(&request.head);
                     if !self.client.pass(request) {
                         break;
                     }
-                    if let Err(rejection) = self.handler.enter(&self.client) {
+                    if let Err(rejection) = self.queue.enter(&self.client) {
                         let head = self.client.take().map(|passed| passed.head);
                         self.refuse(&rejection, head.as_ref());
                         break;
@@ -108,7 +108,7 @@ impl<'a> Connection<'a> {
         let head = self.next_head()?;
         let since = Instant::now();
         if head.body > 0
-            && let Err(rejection) = self.handler.admit_body(&head)
+            && let Err(rejection) = self.queue.admit_body(&head)
         {
             return Err(NoHead::RefusedBody(rejection, Box::new(head)));
         }
@@ -192,7 +192,7 @@ impl<'a> Connection<'a> {
         got
     }
 
-    /// Reads the body that the head announced; the handler has agreed to its size.
+    /// Reads the body that the head announced; the handler behind the queue has agreed to its size.
     fn body(&mut self, head: &RequestHead) -> Result<Vec<u8>, NoHead> {
         let length = usize::try_from(head.body).unwrap_or(usize::MAX);
         if length == 0 {
@@ -272,7 +272,7 @@ impl<'a> Connection<'a> {
     #[inline(never)] // its buffer has no place on the stack of every connection
     fn refuse(&mut self, rejection: &Rejection, head: Option<&RequestHead>) {
         let id = self.ids.next();
-        self.handler.refuse(&self.client, &id, rejection, head);
+        self.queue.refuse(&self.client, &id, rejection, head);
         self.client.shut(Shutdown::Write);
         self.discard();
     }

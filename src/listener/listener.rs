@@ -1,16 +1,17 @@
 //! A public listening socket: accepting under a bound, waiting out trouble, closing.
 
-use crate::listener::RequestHandler;
+use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, ConnectionTable, Phase};
 use crate::listener::connection::Connection;
 use crate::listener::ids::RequestIds;
 use crate::runtime::threads;
 use log::{debug, warn};
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,12 +92,12 @@ impl Listener {
     }
 
     /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
-    pub fn run(self: &Arc<Self>, handler: &Arc<dyn RequestHandler>) {
+    pub fn run(self: &Arc<Self>, queue: &Arc<dyn RequestQueue>) {
         while !self.is_closing() {
             self.wait_for_room();
             match self.listener.accept() {
                 Ok(_) if self.is_closing() => break,
-                Ok((socket, peer)) => self.let_in(socket, peer, handler),
+                Ok((socket, peer)) => self.let_in(socket, peer, queue),
                 Err(error) if self.is_closing() => {
                     debug!("closed the door for {}: {error}", self.settings.name);
                 }
@@ -204,7 +205,7 @@ impl Listener {
         self: &Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
-        handler: &Arc<dyn RequestHandler>,
+        queue: &Arc<dyn RequestQueue>,
     ) {
         // Without it Nagle and delayed ACK take a keep-alive client from a thousand segments a
         // second to a hundred. Fails only for a socket that is gone.
@@ -214,14 +215,14 @@ impl Listener {
         self.threads.fetch_add(1, Ordering::AcqRel);
         let id = client.id;
         let listener = self.clone();
-        let handler = handler.clone();
+        let queue = queue.clone();
         let spawned = threads::spawn("connection", STACK, move || {
             let guard = ConnectionGuard {
                 listener: &listener,
                 id,
             };
             let idle_timeout = listener.settings.idle_timeout;
-            Connection::new(&listener.ids, idle_timeout, &*handler, client).run();
+            Connection::new(&listener.ids, idle_timeout, &*queue, client).run();
             drop(guard);
         });
         if let Err(error) = spawned {
@@ -232,10 +233,7 @@ impl Listener {
     }
 
     fn complain(&self, what: &str) {
-        let mut last = self
-            .complained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.complained.lock();
         if last.is_none_or(|at| at.elapsed() > QUIET) {
             *last = Some(Instant::now());
             drop(last);

@@ -4,7 +4,7 @@
 //! abort it. So the listener owns the public sockets. One thread a connection reads one head at a time
 //! under limits, refuses what is doubtful with the right status, keeps the socket for the worker that
 //! answers, watches the client meanwhile, and closes or resets at the end. It knows nothing of
-//! streams, origins or tiny_http: what it lets in goes to a [`RequestHandler`].
+//! streams, origins or tiny_http: what it lets in goes to a [`RequestQueue`].
 
 mod client;
 mod connection;
@@ -19,7 +19,7 @@ use crate::http::head::{Rejection, RequestHead};
 use std::sync::Arc;
 
 /// What is behind a listener: it takes requests that have passed, and words rejection.
-pub trait RequestHandler: Send + Sync {
+pub trait RequestQueue: Send + Sync {
     /// Whether the body that this head announces will be read, all of it.
     ///
     /// # Errors

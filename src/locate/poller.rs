@@ -10,8 +10,9 @@ use crate::runtime::pool::Pool;
 use crate::stream::url::{ApiMatch, StreamUrl};
 use crate::upstream::OriginClient;
 use log::debug;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What one API may take in all.
@@ -262,10 +263,7 @@ impl ApiPoller {
             let left = query.until.map_or(LOOK, |until| since(now, until));
             let wait = wait.min(left).clamp(Duration::from_millis(1), LOOK);
             let changed = &self.shared.changed;
-            state = changed
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            changed.wait_for(&mut state, wait);
         }
     }
 
@@ -323,7 +321,7 @@ impl ApiPoller {
 
 impl SharedAnswers {
     fn lock(&self) -> MutexGuard<'_, PollerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn take(&self, lookup: &ApiLookup, publishing: Option<PublishedStreams>) {

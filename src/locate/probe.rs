@@ -3,8 +3,9 @@
 
 use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a short try may take.
@@ -72,11 +73,7 @@ impl ProbeLimiter {
             if cancel.is_cancelled() {
                 return None;
             }
-            state = self
-                .changed
-                .wait_timeout(state, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            self.changed.wait_for(&mut state, LOOK);
         }
     }
 
@@ -112,7 +109,7 @@ impl ProbeLimiter {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, ProbeEntry>> {
         // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -55,7 +55,7 @@ pub enum FetchOutcome {
 /// A 404 or 5xx that was read whole: put aside while others were asked, or to be shared.
 pub struct BufferedResponse {
     pub status: u16,
-    pub fields: Headers,
+    pub headers: Headers,
     /// The announced length in bytes, which HEAD wants to know.
     pub length: Option<u64>,
     pub body: Vec<u8>,
@@ -66,7 +66,7 @@ impl BufferedResponse {
     pub fn answer(self, exchange: Exchange) {
         let head = ResponseHead {
             status: self.status,
-            fields: to_player(&self.fields),
+            headers: to_player(&self.headers),
             length: self.length,
         };
         if !exchange.is_head() {
@@ -82,13 +82,13 @@ fn failure(
     status: u16,
     message: &'static str,
     retry: Option<u32>,
-    note: Option<String>,
+    detail: Option<String>,
 ) -> FetchOutcome {
     FetchOutcome::Failed(Failure {
         status,
         message,
         retry_after: retry,
-        note,
+        detail,
     })
 }
 
@@ -172,7 +172,7 @@ pub fn fetch(
                     }
                     _ => {}
                 }
-                exchange.record.note = Some(error.to_string());
+                exchange.record.detail = Some(error.to_string());
                 if !matches!(worst, Some(OriginError::Timeout(_))) {
                     worst = Some(error);
                 }
@@ -190,7 +190,7 @@ fn origin_request<'a>(
         address,
         head_only: request.head_only,
         target: &request.media.target,
-        fields: request.headers,
+        headers: request.headers,
         live: request.media.route == Route::Live,
         timeout,
     }
@@ -218,7 +218,7 @@ fn end(kept: Option<BufferedResponse>, worst: Option<OriginError>) -> FetchOutco
 pub fn keep(response: OriginResponse) -> BufferedResponse {
     let OriginResponse {
         status,
-        fields,
+        headers,
         length,
         body,
     } = response;
@@ -230,7 +230,7 @@ pub fn keep(response: OriginResponse) -> BufferedResponse {
     }
     BufferedResponse {
         status,
-        fields,
+        headers,
         length,
         body: bytes,
     }

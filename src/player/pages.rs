@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// Answers a request for a static file.
 pub fn file(files: &Files, exchange: Exchange) {
-    let line = |name| one_line(&exchange.head.fields, name);
+    let line = |name| one_line(&exchange.head.headers, name);
     let (if_none_match, if_modified_since) = (line("if-none-match"), line("if-modified-since"));
     let (range, if_range) = (line("range"), line("if-range"));
     let request = FileRequest {
@@ -24,8 +24,8 @@ pub fn file(files: &Files, exchange: Exchange) {
 
 /// All lines of a header as one (RFC 9110 section 5.2). What is no text makes a condition that does not
 /// hold; without it, another would be decided on.
-fn one_line<'a>(fields: &'a Headers, name: &'a str) -> Option<Cow<'a, str>> {
-    let mut lines = fields.all(name).map(String::from_utf8_lossy);
+fn one_line<'a>(headers: &'a Headers, name: &'a str) -> Option<Cow<'a, str>> {
+    let mut lines = headers.all(name).map(String::from_utf8_lossy);
     let first = lines.next()?;
     Some(lines.fold(first, |joined, line| joined + ", " + line))
 }
@@ -37,8 +37,8 @@ mod tests {
     #[test]
     fn lines_of_a_header_are_joined() {
         let of = |lines: &[&[u8]]| {
-            let fields = Headers::of(lines.iter().map(|line| ("If-None-Match", *line)));
-            one_line(&fields, "if-none-match").map(Cow::into_owned)
+            let headers = Headers::of(lines.iter().map(|line| ("If-None-Match", *line)));
+            one_line(&headers, "if-none-match").map(Cow::into_owned)
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[b"\"a,b\""]).as_deref(), Some("\"a,b\""));

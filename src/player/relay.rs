@@ -25,7 +25,7 @@ pub enum Piece {
 pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: &ByteCounter) {
     let head = ResponseHead {
         status: response.status,
-        fields: to_player(&response.fields),
+        headers: to_player(&response.headers),
         length: response.length,
     };
     let Ok(mut out) = exchange.start(&head) else {

@@ -70,8 +70,8 @@ fn viewer(exchange: &Exchange) -> u64 {
     let mut hasher = DefaultHasher::new();
     exchange.peer().ip().hash(&mut hasher);
     let head = &exchange.head;
-    head.fields.one("x-forwarded-for").hash(&mut hasher);
-    head.fields.one("user-agent").hash(&mut hasher);
+    head.headers.one("x-forwarded-for").hash(&mut hasher);
+    head.headers.one("user-agent").hash(&mut hasher);
     head.query()
         .and_then(|query| query_value(query, "hls_ctx"))
         .hash(&mut hasher);

@@ -6,7 +6,7 @@ use crate::player::request::MediaRequest;
 use crate::player::route::{Route, route};
 use crate::player::{hls, live, pages};
 use crate::server::exchange::{Exchange, ResponseHead};
-use crate::server::server::Service;
+use crate::server::server::RequestHandler;
 use crate::server::versions;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -23,7 +23,7 @@ impl Router {
     }
 }
 
-impl Service for Router {
+impl RequestHandler for Router {
     fn is_long(&self, method: &str, target: &str) -> bool {
         matches!(method, "GET" | "HEAD") && route(target) == Route::Live
     }
@@ -67,7 +67,7 @@ impl Service for Router {
 impl Router {
     fn media(&self, route: Route, exchange: Exchange) {
         let context = &self.context;
-        if context.forwarding.is_loop(&exchange.head.fields) {
+        if context.forwarding.is_loop(&exchange.head.headers) {
             let message = "This request has been here before: an origin's address leads back here.";
             return exchange.problem(508, message);
         }
@@ -92,7 +92,7 @@ fn preflight(exchange: Exchange) {
     let mut head = ResponseHead::new(200).with("Allow", METHODS);
     let asked = exchange
         .head
-        .fields
+        .headers
         .one("access-control-request-private-network");
     if asked.is_some_and(|value| value.eq_ignore_ascii_case(b"true")) {
         head = head.with("Access-Control-Allow-Private-Network", "true");

@@ -4,9 +4,10 @@
 //! cancel token: the origin's socket is shut down, which wakes the worker with an error, and whoever waits
 //! on the cancel token itself (for a publisher, say) is woken too.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Somebody who is to be told at once when a client leaves.
@@ -107,18 +108,13 @@ impl CancelToken {
             if left.is_zero() {
                 break;
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            self.changed.wait_for(&mut state, left);
         }
         state.cancelled
     }
 
     fn lock(&self) -> MutexGuard<'_, TokenState> {
-        // Nothing can panic while it is held; a poisoned state would still be a valid one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::runtime::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
+use parking_lot::{Mutex, MutexGuard};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -167,8 +168,8 @@ impl<J: Send + 'static> Pool<J> {
     }
 
     fn lock(&self) -> MutexGuard<'_, PoolState<J>> {
-        // No job runs under it; between its assignments nothing panics.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        // No job runs under it.
+        self.state.lock()
     }
 }
 

@@ -2,11 +2,11 @@
 //! has one.
 
 use crate::config::Listen;
-use crate::listener::{Listener, RequestHandler, Settings};
+use crate::listener::{Listener, RequestQueue, Settings};
 use crate::server::exchange::ServerContext;
 use crate::server::profile::ServerProfile;
 use crate::server::record::RequestObserver;
-use crate::server::server::{Bounds, Server, Service};
+use crate::server::server::{Bounds, RequestHandler, Server};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -36,7 +36,7 @@ pub struct ListenError {
 /// What a front needs to know.
 #[derive(Debug, Clone)]
 pub struct EndpointSettings {
-    pub style: ServerProfile,
+    pub profile: ServerProfile,
     /// For the log: who is meant to come in.
     pub name: &'static str,
     /// Begins the ids of its requests.
@@ -67,7 +67,7 @@ impl HttpEndpoint {
     /// What the system says.
     pub fn new(
         listener: TcpListener,
-        service: Arc<dyn Service>,
+        handler: Arc<dyn RequestHandler>,
         settings: EndpointSettings,
     ) -> io::Result<Self> {
         let listener = Listener::new(
@@ -80,13 +80,13 @@ impl HttpEndpoint {
             },
         );
         let context = Arc::new(ServerContext {
-            style: settings.style,
+            profile: settings.profile,
             stall: settings.stall,
             closing: AtomicBool::new(false),
             observer: settings.observer,
         });
         let (clients, bounds) = (listener.clients().clone(), settings.bounds);
-        let server = Server::new(service, context.clone(), clients, bounds)?;
+        let server = Server::new(handler, context.clone(), clients, bounds)?;
         let address = listener.address()?;
         Ok(Self {
             listener,
@@ -125,13 +125,13 @@ impl HttpEndpoint {
         thread::Builder::new()
             .name("accept loop".to_owned())
             .spawn(move || server.run())?;
-        let (listener, handler) = (
+        let (listener, queue) = (
             self.listener.clone(),
-            self.server.clone() as Arc<dyn RequestHandler>,
+            self.server.clone() as Arc<dyn RequestQueue>,
         );
         thread::Builder::new()
             .name("door".to_owned())
-            .spawn(move || listener.run(&handler))?;
+            .spawn(move || listener.run(&queue))?;
         Ok(())
     }
 

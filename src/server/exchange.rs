@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// What all exchanges of a server share.
 #[derive(Debug)]
 pub struct ServerContext {
-    pub style: ServerProfile,
+    pub profile: ServerProfile,
     /// A client that takes no byte for this long is dropped.
     pub stall: Duration,
     /// Set when the server ends: connections close after the response that is under way.
@@ -36,7 +36,7 @@ impl ServerContext {
         since: Instant,
     ) -> AccessRecord {
         let path = target.split('?').next().unwrap_or_default();
-        let path = self.style.log_path(path).into_owned();
+        let path = self.profile.log_path(path).into_owned();
         AccessRecord::new(id, peer, method, path, since, self.observer.clone())
     }
 }
@@ -58,7 +58,7 @@ pub struct Exchange {
 pub struct ResponseHead {
     pub status: u16,
     /// End-to-end header lines; framing, `Date`, `Server` and the server's own are added.
-    pub fields: Headers,
+    pub headers: Headers,
     /// The body's length in bytes, where it is known.
     pub length: Option<u64>,
 }
@@ -74,7 +74,7 @@ impl ResponseHead {
 
     /// The same with one more header line.
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.fields.push(name, value.as_ref());
+        self.headers.push(name, value.as_ref());
         self
     }
 }
@@ -111,7 +111,7 @@ impl Exchange {
 
     /// Lets go of what the rest of the exchange does not need: a stream may run for hours.
     pub fn forget_request(&mut self) {
-        self.head.fields = Headers::default();
+        self.head.headers = Headers::default();
         self.head.target = String::new();
         self.body = Vec::new();
     }
@@ -147,7 +147,7 @@ impl Exchange {
         match self.client.send(&mut parts, self.context.stall) {
             Ok(()) => self.end(self.whole()),
             Err(error) => {
-                self.record.note = Some(format!("sending to the client: {error}"));
+                self.record.detail = Some(format!("sending to the client: {error}"));
                 self.end(Ending::Broken { reset: false });
             }
         }
@@ -160,7 +160,7 @@ impl Exchange {
 
     /// The same with header lines of one's own.
     pub fn problem_with(self, head: ResponseHead, message: &str) {
-        let (kind, body) = self.context.style.error(head.status, message);
+        let (kind, body) = self.context.profile.error(head.status, message);
         self.answer(head.with("Content-Type", kind), body.as_bytes());
     }
 
@@ -195,7 +195,7 @@ impl Exchange {
             .send_counting(&mut parts, self.context.stall, &mut taken);
         self.record.bytes = taken.saturating_sub(bytes.len() as u64);
         if let Err(error) = sent {
-            self.record.note = Some(format!("sending to the client: {error}"));
+            self.record.detail = Some(format!("sending to the client: {error}"));
             self.end(Ending::Broken { reset: false });
             return Err(error);
         }
@@ -217,7 +217,7 @@ impl Exchange {
     pub fn abandon(mut self, why: &str) {
         self.answered = true;
         self.record.status = 499;
-        self.record.note = Some(why.to_owned());
+        self.record.detail = Some(why.to_owned());
         self.end(Ending::Broken { reset: false });
     }
 
@@ -279,16 +279,16 @@ impl Exchange {
         if framing == Framing::UntilClose {
             self.head.keep_alive = false;
         }
-        let style = self.context.style;
-        let connection = style.connection(self.keeps_alive(), self.head.version);
-        let bytes = head_bytes(style, &self.record.id, head, framing, connection);
+        let profile = self.context.profile;
+        let connection = profile.connection(self.keeps_alive(), self.head.version);
+        let bytes = head_bytes(profile, &self.record.id, head, framing, connection);
         (bytes, framing)
     }
 }
 
 /// A response's head, on the wire.
 fn head_bytes(
-    style: ServerProfile,
+    profile: ServerProfile,
     id: &str,
     head: &ResponseHead,
     framing: Framing,
@@ -302,9 +302,9 @@ fn head_bytes(
         bytes,
         "HTTP/1.1 {status} {}\r\nServer: {SERVER}\r\nDate: {date}\r\nX-Request-Id: {id}\r\n{}{connection}",
         reason(status),
-        style.headers(),
+        profile.headers(),
     );
-    for (name, value) in head.fields.iter() {
+    for (name, value) in head.headers.iter() {
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value);
@@ -333,11 +333,11 @@ pub(super) fn error_bytes(
     message: &str,
     without_body: bool,
 ) -> Vec<u8> {
-    let (kind, body) = context.style.error(head.status, message);
+    let (kind, body) = context.profile.error(head.status, message);
     head.length = Some(body.len() as u64);
     let head = head.with("Content-Type", kind);
     let close = "Connection: close\r\n";
-    let mut bytes = head_bytes(context.style, id, &head, Framing::Length, close);
+    let mut bytes = head_bytes(context.profile, id, &head, Framing::Length, close);
     if !without_body {
         bytes.extend_from_slice(body.as_bytes());
     }
@@ -350,7 +350,7 @@ impl Drop for Exchange {
             return;
         }
         // A handler panicked, or forgot: the player gets its answer all the same.
-        self.record.note = Some("the handler did not answer".to_owned());
+        self.record.detail = Some("the handler did not answer".to_owned());
         self.give_up(
             ResponseHead::new(500),
             "Something went wrong here. Try again.",
@@ -424,7 +424,7 @@ impl ResponseBody {
     pub fn finish(mut self) -> io::Result<()> {
         let ending = match self.framing {
             Framing::Length if self.left > 0 => {
-                self.note(&format!("{} bytes short", self.left));
+                self.add_detail(&format!("{} bytes short", self.left));
                 return Ok(()); // dropping it breaks it off
             }
             Framing::Chunked => {
@@ -441,13 +441,13 @@ impl ResponseBody {
 
     /// Breaks the response off, and says in the log why.
     pub fn break_off(mut self, why: &str) {
-        self.note(why);
+        self.add_detail(why);
     }
 
-    fn note(&mut self, why: &str) {
+    fn add_detail(&mut self, why: &str) {
         self.exchange
             .record
-            .note
+            .detail
             .get_or_insert_with(|| why.to_owned());
     }
 

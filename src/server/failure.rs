@@ -10,14 +10,14 @@ pub struct Failure {
     pub message: &'static str,
     /// Seconds for `Retry-After`, where trying again may help.
     pub retry_after: Option<u32>,
-    pub note: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl Failure {
     /// Answers the player.
     pub fn answer(self, mut exchange: Exchange) {
-        if exchange.record.note.is_none() {
-            exchange.record.note = self.note;
+        if exchange.record.detail.is_none() {
+            exchange.record.detail = self.detail;
         }
         let mut head = ResponseHead::new(self.status);
         if let Some(seconds) = self.retry_after {

@@ -41,7 +41,7 @@ pub struct AccessRecord {
     /// The origin that answered, or was asked last.
     pub origin: Option<String>,
     /// Why it ended early or badly, for the log only.
-    pub note: Option<String>,
+    pub detail: Option<String>,
     /// How loud the log line is: `Info`, unless the handler knows that nobody asked for it.
     pub level: Level,
     until_head: Option<Duration>,
@@ -71,7 +71,7 @@ impl AccessRecord {
             bytes: 0,
             since,
             origin: None,
-            note: None,
+            detail: None,
             level: Level::Info,
             until_head: None,
             observer,
@@ -115,7 +115,7 @@ impl AccessRecord {
         } = self;
         let seconds = self.since.elapsed().as_secs_f64();
         let origin = self.origin.as_deref().unwrap_or("-");
-        let (dash, note) = match &self.note {
+        let (dash, note) = match &self.detail {
             Some(note) => (" - ", note.as_str()),
             None => ("", ""),
         };

@@ -1,17 +1,18 @@
 //! The private tiny_http server between a listener and its workers, and its accept loop.
 
 use crate::http::head::{Rejection, RequestHead};
-use crate::listener::{ClientConnection, ConnectionTable, RequestHandler};
+use crate::listener::{ClientConnection, ConnectionTable, RequestQueue};
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::{Permit, Semaphore};
 use crate::server::exchange::{Exchange, ResponseHead, ServerContext, error_bytes};
 use log::{debug, error, warn};
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const GATES: usize = 2;
 const RETRY_AFTER: &str = "2";
 
 /// What a server does with requests: the stream server and the System API are two of them.
-pub trait Service: Send + Sync + 'static {
+pub trait RequestHandler: Send + Sync + 'static {
     /// Whether the answer may take for ever: such requests have workers of their own.
     fn is_long(&self, method: &str, target: &str) -> bool;
 
@@ -50,7 +51,7 @@ struct Job {
 /// A server behind a listener.
 pub struct Server {
     context: Arc<ServerContext>,
-    service: Arc<dyn Service>,
+    handler: Arc<dyn RequestHandler>,
     clients: Arc<ConnectionTable>,
     private: Mutex<Private>,
     short: Arc<Pool<Job>>,
@@ -80,13 +81,13 @@ impl Server {
     /// # Errors
     /// What making private sockets says.
     pub fn new(
-        service: Arc<dyn Service>,
+        handler: Arc<dyn RequestHandler>,
         context: Arc<ServerContext>,
         clients: Arc<ConnectionTable>,
         bounds: Bounds,
     ) -> io::Result<Arc<Self>> {
         let pool = |name, most| {
-            let (service, context, clients) = (service.clone(), context.clone(), clients.clone());
+            let (handler, context, clients) = (handler.clone(), context.clone(), clients.clone());
             Pool::new(name, most, bounds.stack, move |job: Job| {
                 // Nothing is written to tiny_http; dropping its writer lets the next one have it. It
                 // comes first: a request that is dropped whole is answered by tiny_http, into a
@@ -97,7 +98,7 @@ impl Server {
                 };
                 let Some(passed) = client.take() else { return };
                 let exchange = Exchange::new(passed, client, context.clone());
-                service.handle(exchange.at(job.permit));
+                handler.handle(exchange.at(job.permit));
             })
         };
         Ok(Arc::new(Self {
@@ -106,7 +107,7 @@ impl Server {
             long: pool("stream search", bounds.long),
             streams: Semaphore::new(bounds.long),
             context,
-            service,
+            handler,
             clients,
         }))
     }
@@ -136,7 +137,7 @@ impl Server {
     }
 
     fn private(&self) -> MutexGuard<'_, Private> {
-        self.private.lock().unwrap_or_else(PoisonError::into_inner)
+        self.private.lock()
     }
 
     fn dispatch(&self, request: tiny_http::Request) {
@@ -151,7 +152,7 @@ impl Server {
             return;
         };
         let long = self
-            .service
+            .handler
             .is_long(request.method().as_str(), request.url());
         let (pool, permit) = if long {
             (&self.long, self.streams.take())
@@ -187,7 +188,7 @@ impl Server {
         };
         let head = ResponseHead::new(503).with("Retry-After", RETRY_AFTER);
         let mut exchange = Exchange::new(passed, client, self.context.clone());
-        exchange.record.note = Some("all workers are busy".to_owned());
+        exchange.record.detail = Some("all workers are busy".to_owned());
         exchange.answer_at_once(head, message);
     }
 
@@ -213,13 +214,13 @@ impl Server {
     }
 }
 
-impl RequestHandler for Server {
+impl RequestQueue for Server {
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
-        self.service.admit_body(head)
+        self.handler.admit_body(head)
     }
 
     fn is_long(&self, head: &RequestHead) -> bool {
-        self.service.is_long(&head.method, &head.target)
+        self.handler.is_long(&head.method, &head.target)
     }
 
     fn enter(&self, client: &Arc<ClientConnection>) -> Result<(), Rejection> {
@@ -241,10 +242,7 @@ impl RequestHandler for Server {
             };
             // The one lock that is held over I/O: it keeps two heads from mingling. The other end is
             // in this process and always reads, so that the socket never fills for long.
-            let sent = gate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .write_all(head.as_bytes());
+            let sent = gate.lock().write_all(head.as_bytes());
             match sent {
                 Ok(()) => return Ok(()),
                 Err(error) => {
@@ -274,10 +272,10 @@ impl RequestHandler for Server {
             .context
             .record(id, client.peer, method, target, Instant::now());
         record.status = rejection.status;
-        record.note = Some(rejection.message.to_owned());
+        record.detail = Some(rejection.message.to_owned());
         let mut head = ResponseHead::new(rejection.status);
         if rejection.status == 405 {
-            head = head.with("Allow", self.service.methods(target));
+            head = head.with("Allow", self.handler.methods(target));
         }
         let bytes = error_bytes(&self.context, id, head, rejection.message, method == "HEAD");
         if !client.send_at_once(&bytes) {

@@ -1,9 +1,10 @@
 //! Who watches what: viewers and bytes of each stream that is being served.
 
 use crate::stream::url::StreamUrl;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A stream that nobody asked for in this time is not shown any more; an HLS player asks for its
@@ -243,7 +244,7 @@ impl StreamStats {
     }
 
     fn lock(&self) -> MutexGuard<'_, StatsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -7,10 +7,11 @@ use crate::upstream::connection::{
 };
 use crate::upstream::response::{OriginBody, OriginResponse};
 use log::debug;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use ureq::config::AutoHeaderValue;
@@ -46,7 +47,7 @@ pub struct OriginRequest<'a> {
     pub head_only: bool,
     /// Path and query.
     pub target: &'a str,
-    pub fields: &'a Headers,
+    pub headers: &'a Headers,
     /// A live stream: a connection of its own, closed afterwards, with small buffers.
     pub live: bool,
     /// Time for connecting and for the response's head, where it is less than the settings'.
@@ -178,7 +179,7 @@ impl OriginClient {
             address,
             head_only: false,
             target,
-            fields: &Headers::default(),
+            headers: &Headers::default(),
             live: false,
             timeout: None,
         };
@@ -274,7 +275,7 @@ impl OriginClient {
         } else {
             agent.get(&url)
         };
-        for (name, value) in request.fields.iter() {
+        for (name, value) in request.headers.iter() {
             call = call.header_raw(name, value);
         }
         if request.live || request.head_only {
@@ -307,7 +308,7 @@ impl OriginClient {
 
     fn agents(&self) -> MutexGuard<'_, HashMap<SocketAddr, Short>> {
         // Between the changes to the table nothing panics.
-        self.short.lock().unwrap_or_else(PoisonError::into_inner)
+        self.short.lock()
     }
 }
 
@@ -339,7 +340,7 @@ fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<IdleBu
 /// Room for a request's head, in bytes: all lines, and what ureq adds to them.
 fn head_size(request: &OriginRequest<'_>) -> usize {
     let lines: usize = request
-        .fields
+        .headers
         .iter()
         .map(|(name, value)| name.len() + value.len() + 4)
         .sum();

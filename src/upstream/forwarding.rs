@@ -57,8 +57,8 @@ pub struct Forwarding {
 
 impl Forwarding {
     /// Whether the request has been through this very process before.
-    pub fn is_loop(&self, fields: &Headers) -> bool {
-        fields
+    pub fn is_loop(&self, headers: &Headers) -> bool {
+        headers
             .tokens("via")
             .filter_map(|entry| entry.split(u8::is_ascii_whitespace).nth(1))
             .any(|name| name == self.name.as_bytes())
@@ -66,10 +66,10 @@ impl Forwarding {
 
     /// The name under which the player knows this proxy, as a trusted proxy in front tells it: `X-Forwarded-Host`, which
     /// may be a list, and may have a port or a scheme. `None` where there is none, or the peer is not trusted.
-    pub fn public_host(&self, fields: &Headers, peer: IpAddr) -> Option<Vec<u8>> {
+    pub fn public_host(&self, headers: &Headers, peer: IpAddr) -> Option<Vec<u8>> {
         let trusted = self.trusted.contains(peer);
         trusted
-            .then(|| joined(fields, "x-forwarded-host"))
+            .then(|| joined(headers, "x-forwarded-host"))
             .flatten()
     }
 
@@ -77,13 +77,14 @@ impl Forwarding {
     /// SRS chooses the vhost, and where it came from. `X-Real-IP` is spelt so, for SRS misses it in
     /// any other case.
     pub fn to_origin(&self, head: &RequestHead, peer: IpAddr, playlist: bool) -> Headers {
-        let mut fields = Headers::default();
+        let mut headers = Headers::default();
         let trusted = self.trusted.contains(peer);
         if let Some(host) = &head.host {
-            fields.push("Host", host.as_bytes());
+            headers.push("Host", host.as_bytes());
         }
-        for (name, value) in head.fields.iter() {
-            let own_hop = is_one_of(name, &HOP_BY_HOP) || head.fields.has_token("connection", name);
+        for (name, value) in head.headers.iter() {
+            let own_hop =
+                is_one_of(name, &HOP_BY_HOP) || head.headers.has_token("connection", name);
             let ours = is_one_of(name, &["host", "via", "x-real-ip"])
                 || is_one_of(
                     name,
@@ -93,10 +94,10 @@ impl Forwarding {
                     && (starts_with(name, "x-forwarded-") || is_one_of(name, &["forwarded"])));
             let unfit = playlist && is_one_of(name, &NOT_FOR_PLAYLISTS);
             if !(own_hop || ours || unfit) {
-                fields.push(name, value);
+                headers.push(name, value);
             }
         }
-        let told = |name: &str| trusted.then(|| joined(&head.fields, name)).flatten();
+        let told = |name: &str| trusted.then(|| joined(&head.headers, name)).flatten();
         let peer = peer.to_string();
         let by_others = told("x-forwarded-for");
         let real = told("x-real-ip").or_else(|| by_others.as_deref().map(first_entry));
@@ -104,31 +105,31 @@ impl Forwarding {
             Some(others) => [&others[..], b", ", peer.as_bytes()].concat(),
             None => peer.clone().into_bytes(),
         };
-        fields.push("X-Forwarded-For", &way);
+        headers.push("X-Forwarded-For", &way);
         let host = told("x-forwarded-host").or_else(|| head.host.clone().map(String::into_bytes));
         if let Some(host) = host {
-            fields.push("X-Forwarded-Host", &host);
+            headers.push("X-Forwarded-Host", &host);
         }
         let proto = told("x-forwarded-proto").unwrap_or_else(|| b"http".to_vec());
-        fields.push("X-Forwarded-Proto", &proto);
-        fields.push("X-Real-IP", &real.unwrap_or_else(|| peer.into_bytes()));
+        headers.push("X-Forwarded-Proto", &proto);
+        headers.push("X-Real-IP", &real.unwrap_or_else(|| peer.into_bytes()));
         let version = match head.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
         };
         let own = format!("{version} {}", self.name);
-        let via = match joined(&head.fields, "via") {
+        let via = match joined(&head.headers, "via") {
             Some(before) => [&before[..], b", ", own.as_bytes()].concat(),
             None => own.into_bytes(),
         };
-        fields.push("Via", &via);
-        fields
+        headers.push("Via", &via);
+        headers
     }
 }
 
 /// All lines of a list header as one, or `None` where there is none (RFC 9110 section 5.3).
-fn joined(fields: &Headers, name: &str) -> Option<Vec<u8>> {
-    let entries: Vec<&[u8]> = fields.tokens(name).collect();
+fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
+    let entries: Vec<&[u8]> = headers.tokens(name).collect();
     (!entries.is_empty()).then(|| entries.join(&b", "[..]))
 }
 
@@ -164,11 +165,11 @@ mod tests {
         let head = parse(
             format!("GET /live/a.flv HTTP/1.1\r\nHost: a.example:80\r\n{lines}\r\n").as_bytes(),
         );
-        let fields =
+        let headers =
             forwarding(trusted).to_origin(&head.unwrap(), "192.0.2.9".parse().unwrap(), playlist);
         let line =
             |(name, value): (&str, &[u8])| format!("{name}: {}", String::from_utf8_lossy(value));
-        fields.iter().map(line).collect()
+        headers.iter().map(line).collect()
     }
 
     #[test]
@@ -235,8 +236,8 @@ mod tests {
             ("1.1 me-10", false),
             ("me-1", false),
         ] {
-            let fields = Headers::of([("via", via.as_bytes())].into_iter());
-            assert_eq!(own.is_loop(&fields), looped, "{via}");
+            let headers = Headers::of([("via", via.as_bytes())].into_iter());
+            assert_eq!(own.is_loop(&headers), looped, "{via}");
         }
     }
 

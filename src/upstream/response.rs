@@ -12,7 +12,7 @@ use ureq::{Body, BodyReader};
 pub struct OriginResponse {
     pub status: u16,
     /// All header lines, hop-by-hop ones too; names are spelt in the usual way.
-    pub fields: Headers,
+    pub headers: Headers,
     /// The body's announced length in bytes; `None` where it is chunked or ends with the connection.
     pub length: Option<u64>,
     pub body: OriginBody,
@@ -58,9 +58,9 @@ impl OriginResponse {
             return Err("it switches protocols, which nobody asked for".to_owned());
         }
         let length = length(&parts.headers)?;
-        let mut fields = Headers::default();
+        let mut headers = Headers::default();
         for (name, value) in &parts.headers {
-            fields.push(&usual_spelling(name.as_str()), value.as_bytes());
+            headers.push(&usual_spelling(name.as_str()), value.as_bytes());
         }
         let status = parts.status.as_u16();
         let body = OriginBody {
@@ -70,7 +70,7 @@ impl OriginResponse {
         };
         Ok(Self {
             status,
-            fields,
+            headers,
             length,
             // An error's body is put aside while others are asked: nobody watches it trickle.
             body: if status >= 400 { body.at_once() } else { body },

@@ -4,8 +4,9 @@ use crate::balancer::memory::Memory;
 use crate::balancer::redis::recent::Recent;
 use crate::stream::url::StreamUrl;
 use log::warn;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Streams whose copies are kept at least.
@@ -93,7 +94,7 @@ impl SharedTables {
 
     /// The copies; memory may be asked under this lock, Redis never.
     pub fn cache(&self) -> MutexGuard<'_, PinCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     /// A foreign or broken value under one of our keys: one line for each key.
@@ -103,7 +104,7 @@ impl SharedTables {
 
     /// One line for each `about`.
     pub fn warn_once(&self, about: &str, line: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.lock();
         if warned.len() < MAX_WARNED && warned.insert(about.to_owned()) {
             drop(warned);
             warn!("{line}");
@@ -138,6 +139,6 @@ mod tests {
             shared.skip(&n.to_string(), "test");
             shared.skip("the same", "test");
         }
-        assert_eq!(shared.warned.lock().unwrap().len(), MAX_WARNED);
+        assert_eq!(shared.warned.lock().len(), MAX_WARNED);
     }
 }

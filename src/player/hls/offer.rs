@@ -36,13 +36,13 @@ pub fn playlist(
     let now = Instant::now();
     let shared = SharedHead {
         status: head.status,
-        fields: head.fields.clone(),
+        headers: head.headers.clone(),
         length: body.len() as u64,
         origin: Some(origin.id.clone()),
         address: address.to_owned(),
         pin: pin(context, fill.stream()),
         came: now,
-        age: age(&head.fields),
+        age: age(&head.headers),
         keep: Retention::Until(now + time),
     };
     fill.whole(shared, body, now + time);
@@ -52,7 +52,7 @@ pub fn playlist(
 pub fn not_found(context: &PlayerContext, fill: Option<FillGuard>, answer: &BufferedResponse) {
     let Some(fill) = fill else { return };
     let time = match answer.status {
-        404 => directive(&answer.fields).at_most(NOT_FOUND_TIME),
+        404 => directive(&answer.headers).at_most(NOT_FOUND_TIME),
         _ => None,
     };
     let Some(time) = time else {
@@ -62,13 +62,13 @@ pub fn not_found(context: &PlayerContext, fill: Option<FillGuard>, answer: &Buff
     let now = Instant::now();
     let shared = SharedHead {
         status: answer.status,
-        fields: to_player(&answer.fields),
+        headers: to_player(&answer.headers),
         length: answer.body.len() as u64,
         origin: None,
         address: String::new(),
         pin: pin(context, fill.stream()),
         came: now,
-        age: age(&answer.fields),
+        age: age(&answer.headers),
         keep: Retention::Until(now + time),
     };
     fill.whole(shared, &answer.body, now + time);
@@ -95,7 +95,7 @@ pub fn segment(
     fetched: Fetched,
 ) -> Result<EntryReader, Box<(Fetched, EntryReader)>> {
     let response = &fetched.response;
-    let directive = directive(&response.fields);
+    let directive = directive(&response.headers);
     let length = response.length.filter(|length| *length <= MAX_SEGMENT);
     let (Some(length), 200, true) = (
         length,
@@ -107,13 +107,13 @@ pub fn segment(
     let came = Instant::now();
     let shared = SharedHead {
         status: response.status,
-        fields: to_player(&response.fields),
+        headers: to_player(&response.headers),
         length,
         origin: Some(fetched.origin.id.clone()),
         address: fetched.address.clone(),
         pin: pin(context, fill.stream()),
         came,
-        age: age(&response.fields),
+        age: age(&response.headers),
         keep: match directive {
             CacheDirective::For(time) => Retention::Until(came + time),
             _ => Retention::AfterTheEnd(SEGMENT_TIME),
@@ -121,7 +121,7 @@ pub fn segment(
     };
     let OriginResponse {
         status,
-        fields,
+        headers,
         length,
         body,
     } = fetched.response;
@@ -130,7 +130,7 @@ pub fn segment(
         let (body, reader) = *back;
         let response = OriginResponse {
             status,
-            fields,
+            headers,
             length,
             body,
         };

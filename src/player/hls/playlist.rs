@@ -42,7 +42,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     let session = session_id(stream);
     let public_host = context
         .forwarding
-        .public_host(&exchange.head.fields, exchange.peer().ip());
+        .public_host(&exchange.head.headers, exchange.peer().ip());
     let key = (context.cache.is_on() && request.cacheable)
         .then(|| Key::playlist(stream, &exchange.head, public_host.as_deref()));
     let Some((mut exchange, fill)) = part(context, exchange, key, Some(request.viewer)) else {
@@ -122,7 +122,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
 /// An answer that was read whole.
 struct Whole {
     status: u16,
-    fields: Headers,
+    headers: Headers,
     body: Vec<u8>,
     /// It was asked for in the place of what came first.
     followed: bool,
@@ -131,7 +131,7 @@ struct Whole {
 impl Whole {
     /// Whether it is a playlist that can be rewritten.
     fn is_playlist(&self) -> bool {
-        self.status == 200 && self.fields.count("content-encoding") == 0 && is_playlist(&self.body)
+        self.status == 200 && self.headers.count("content-encoding") == 0 && is_playlist(&self.body)
     }
 }
 
@@ -139,7 +139,7 @@ impl Whole {
 fn read(response: OriginResponse) -> Result<Whole, Failure> {
     let OriginResponse {
         status,
-        fields,
+        headers,
         length,
         body,
     } = response;
@@ -149,7 +149,7 @@ fn read(response: OriginResponse) -> Result<Whole, Failure> {
         status: 502,
         message: "The media server sent a broken playlist. Try again.",
         retry_after: None,
-        note: Some(note),
+        detail: Some(note),
     };
     match body
         .at_once()
@@ -161,7 +161,7 @@ fn read(response: OriginResponse) -> Result<Whole, Failure> {
         }
         Ok(_) => Ok(Whole {
             status,
-            fields,
+            headers,
             body: bytes,
             followed: false,
         }),
@@ -195,7 +195,7 @@ fn follow(
         address,
         head_only: false,
         target: &target,
-        fields: request.headers,
+        headers: request.headers,
         live: false,
         timeout: None,
     };
@@ -208,7 +208,7 @@ fn follow(
             status: 502,
             message: "The media server sent no media playlist. Try again.",
             retry_after: None,
-            note: Some(format!("following the master playlist: {error}")),
+            detail: Some(format!("following the master playlist: {error}")),
         }),
     }
 }
@@ -231,14 +231,14 @@ fn same_path(path: &str, uri: &str) -> Option<String> {
 fn for_player(read: Whole, how: &Rewrite<'_>) -> Result<(ResponseHead, Vec<u8>), Failure> {
     let mut head = ResponseHead {
         status: read.status,
-        fields: to_player(&read.fields),
+        headers: to_player(&read.headers),
         length: None,
     };
     if !read.is_playlist() {
         return Ok((head, read.body));
     }
     for name in ABOUT_THE_BYTES {
-        head.fields.remove(name);
+        head.headers.remove(name);
     }
     match rewrite(&read.body, how) {
         Some(body) => Ok((head, body)),
@@ -246,7 +246,7 @@ fn for_player(read: Whole, how: &Rewrite<'_>) -> Result<(ResponseHead, Vec<u8>),
             status: 502,
             message: "The media server sent a playlist that is too large.",
             retry_after: None,
-            note: None,
+            detail: None,
         }),
     }
 }
@@ -257,9 +257,9 @@ fn playlist_time(read: &Whole) -> Option<Duration> {
     match read.status {
         // SRS's master playlist hands out a session, and so does what is followed from one.
         200 if read.is_playlist() && !read.followed && !hands_out() => {
-            directive(&read.fields).at_most(PLAYLIST_TIME)
+            directive(&read.headers).at_most(PLAYLIST_TIME)
         }
-        404 => directive(&read.fields).at_most(NOT_FOUND_TIME),
+        404 => directive(&read.headers).at_most(NOT_FOUND_TIME),
         _ => None,
     }
 }

@@ -17,11 +17,11 @@ pub fn bring_back(
     if !(300..400).contains(&response.status) {
         return;
     }
-    let location = response.fields.one("location");
+    let location = response.headers.one("location");
     let back = location.and_then(|location| brought_back(location, hosts, address, session));
     if let Some(back) = back {
-        response.fields.remove("location");
-        response.fields.push("Location", &back);
+        response.headers.remove("location");
+        response.headers.push("Location", &back);
     }
 }
 

@@ -36,7 +36,7 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
     }
     let public_host = context
         .forwarding
-        .public_host(&exchange.head.fields, exchange.peer().ip());
+        .public_host(&exchange.head.headers, exchange.peer().ip());
     let cancel = match &fill {
         Some(fill) => fill.cancel(),
         None => exchange.cancel().clone(),

@@ -161,7 +161,7 @@ fn note(exchange: &mut Exchange, reader: &EntryReader, shared: &SharedHead) {
     if !shared.address.is_empty() {
         record.origin = Some(shared.address.clone());
     }
-    record.note = Some("shared".to_owned());
+    record.detail = Some("shared".to_owned());
 }
 
 fn send(
@@ -175,12 +175,12 @@ fn send(
 ) {
     let mut head = ResponseHead {
         status: shared.status,
-        fields: shared.fields.clone(),
+        headers: shared.headers.clone(),
         length: Some(shared.length),
     };
     if aged {
         let age = shared.age + shared.came.elapsed();
-        head.fields.remove("age");
+        head.headers.remove("age");
         head = head.with("Age", age.as_secs().to_string());
     }
     let meter = shared
