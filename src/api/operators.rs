@@ -12,27 +12,20 @@ use crate::http::head::{Rejection, RequestHead};
 use crate::listener::Listener;
 use crate::metrics;
 use crate::metrics::{Gauges, Metrics};
-use crate::server::exchange::{Exchange, ResponseHead};
+use crate::runtime::warn_once::WarnOnce;
+use crate::server::answers::{send_file, versions};
+use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 use crate::server::server::{RequestHandler, Server};
-use crate::server::{send_file, versions};
 use crate::stream::stats::StreamStats;
 use log::{error, info, warn};
-use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Largest body that is read, in bytes.
 const MAX_BODY: u64 = 64 * 1024;
-/// A refused heartbeat of one address is warned of once in this time: SRS ignores the answer, and sends
-/// another every few seconds.
-const WARN_EVERY: Duration = Duration::from_secs(60);
-/// Addresses that are remembered for that.
-const MAX_WARNED: usize = 1024;
-
 /// The System API's handlers and what they share.
 pub struct Operators {
     pub guard: Guard,
@@ -42,7 +35,8 @@ pub struct Operators {
     /// The console.
     pub files: Files,
     pub facts: PlayerStats,
-    pub warned: Mutex<HashMap<IpAddr, Instant>>,
+    /// Refused heartbeats: SRS ignores the answer, and sends another every few seconds.
+    pub warned: WarnOnce<IpAddr>,
 }
 
 /// What the API tells of the stream server.
@@ -320,20 +314,7 @@ impl Operators {
     }
 
     fn warn(&self, peer: IpAddr, why: &str) {
-        let now = Instant::now();
-        let mut warned = self.warned.lock();
-        if warned.len() >= MAX_WARNED {
-            warned.retain(|_, at| now.saturating_duration_since(*at) < WARN_EVERY);
-            if warned.len() >= MAX_WARNED {
-                return;
-            }
-        }
-        let quiet = warned
-            .get(&peer)
-            .is_some_and(|at| now.saturating_duration_since(*at) < WARN_EVERY);
-        if !quiet {
-            warned.insert(peer, now);
-            drop(warned);
+        if self.warned.is_due(peer) {
             warn!("a heartbeat from {peer} is refused: {why}");
         }
     }

@@ -17,6 +17,7 @@ use crate::player::live::LiveRelay;
 use crate::player::router::Router;
 use crate::runtime::limits::Limits;
 use crate::runtime::threads;
+use crate::runtime::warn_once::WarnOnce;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
@@ -42,6 +43,10 @@ const PLAYERS_STACK: usize = 256 * 1024;
 /// Stack of a worker that reads JSON, in bytes: 128 nested objects, which is where serde_json stops, take up
 /// to 384 KiB, and an overflow would end the process.
 const OPERATORS_STACK: usize = 1024 * 1024;
+/// A refused heartbeat of one address is logged once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Addresses that are remembered for that.
+const MAX_WARNED: usize = 1024;
 /// What the log calls those who use the System API.
 const OPERATORS: &str = "origins and operators";
 
@@ -208,7 +213,7 @@ fn operators_endpoint(
             max_streams: config.max_streams,
             metrics: parts.metrics.clone(),
         },
-        warned: parking_lot::Mutex::default(),
+        warned: WarnOnce::new(Some(WARN_EVERY), MAX_WARNED),
     };
     let settings = EndpointSettings {
         profile: ServerProfile::Operators,

@@ -1,17 +1,11 @@
 //! Peers whose forwarding headers are believed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use ipnet::IpNet;
+use std::net::IpAddr;
 
-/// A list of networks.
+/// The networks whose `X-Forwarded-*` headers are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<Network>);
-
-/// An address and how many of its leading bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u32,
-}
+pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
     /// Reads addresses and CIDRs with commas between: `10.0.0.0/8, ::1`. Empty, or `none`, is nobody.
@@ -23,7 +17,7 @@ impl TrustedProxies {
             return Ok(Self::default());
         }
         text.split(',')
-            .map(|part| Network::parse(part.trim()))
+            .map(|part| network(part.trim()))
             .collect::<Option<_>>()
             .map(Self)
             .ok_or_else(|| {
@@ -36,57 +30,20 @@ impl TrustedProxies {
     /// both shows IPv4 peers, counts as IPv4; `::/0` holds no IPv4 address.
     pub fn contains(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.0.iter().any(|network| network.contains(peer))
+        self.0.iter().any(|network| network.contains(&peer))
     }
 }
 
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let width = width(address);
-        let bits = match bits {
-            Some(bits) if bits.bytes().all(|b| b.is_ascii_digit()) => bits.parse().ok()?,
-            Some(_) => return None,
-            None => width,
-        };
-        if bits > width {
-            return None;
-        }
-        // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
-        match (address.to_canonical(), bits.checked_sub(96)) {
-            (mapped @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => Some(Self {
-                address: mapped,
-                bits,
-            }),
-            _ => Some(Self { address, bits }),
-        }
-    }
-
-    fn contains(&self, peer: IpAddr) -> bool {
-        let width = width(self.address);
-        width == self::width(peer)
-            && (number(self.address) ^ number(peer))
-                .checked_shr(width - self.bits)
-                .is_none_or(|rest| rest == 0)
-    }
-}
-
-fn width(address: IpAddr) -> u32 {
-    if address.is_ipv4() {
-        32
-    } else {
-        Ipv6Addr::BITS
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4).into(),
-        IpAddr::V6(v6) => v6.into(),
+fn network(text: &str) -> Option<IpNet> {
+    let network: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => text.parse().ok()?,
+    };
+    // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
+    let mapped = network.addr().to_canonical();
+    match network.prefix_len().checked_sub(96) {
+        Some(bits) if mapped.is_ipv4() && network.addr().is_ipv6() => IpNet::new(mapped, bits).ok(),
+        _ => Some(network),
     }
 }
 

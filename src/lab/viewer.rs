@@ -5,7 +5,7 @@ use super::muxer::Muxer;
 use super::position::Position;
 use super::stream::LabStream;
 use super::timeline::Timeline;
-use crate::server::exchange::ResponseBody;
+use crate::server::body::ResponseBody;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,13 +1,13 @@
 //! A client: its socket, what it asked for, and where the exchange with it stands.
 
 use crate::http::head::RequestHead;
+use crate::listener::socket::wait_for;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -294,71 +294,5 @@ impl ClientConnection {
 
     fn lock(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock()
-    }
-}
-
-/// Polls one socket for `events`; `None` when `time` passes without any.
-pub(super) fn wait_for(
-    socket: &TcpStream,
-    events: PollFlags,
-    time: Option<Duration>,
-) -> io::Result<Option<PollFlags>> {
-    let time = time.map(|time| Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
-    });
-    let mut fds = [PollFd::new(socket, events)];
-    match poll(&mut fds, time.as_ref()) {
-        Ok(0) | Err(Errno::INTR) => Ok(None),
-        Ok(_) => Ok(Some(fds[0].revents())),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// All connected clients, by id. The listener puts them in and takes them out; workers look them up.
-#[derive(Debug, Default)]
-pub struct ConnectionTable(Mutex<HashMap<u64, Arc<ClientConnection>>>);
-
-impl ConnectionTable {
-    /// Adds a client under an id that is free.
-    pub(super) fn add(&self, socket: TcpStream, peer: SocketAddr) -> Arc<ClientConnection> {
-        let mut table = self.lock();
-        let id = loop {
-            let id = fastrand::u64(..);
-            if !table.contains_key(&id) {
-                break id;
-            }
-        };
-        let client = Arc::new(ClientConnection::new(id, socket, peer));
-        table.insert(id, client.clone());
-        client
-    }
-
-    pub(super) fn remove(&self, id: u64) {
-        self.lock().remove(&id);
-    }
-
-    /// The client of that id.
-    pub fn get(&self, id: u64) -> Option<Arc<ClientConnection>> {
-        self.lock().get(&id).cloned()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A copy of the table, so that nothing is done under its lock.
-    pub fn all(&self) -> Vec<Arc<ClientConnection>> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ClientConnection>>> {
-        self.0.lock()
     }
 }

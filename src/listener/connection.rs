@@ -3,14 +3,13 @@
 use crate::http::head;
 use crate::http::head::{Rejection, RequestHead};
 use crate::listener::RequestQueue;
-use crate::listener::client::{ClientConnection, Phase, ReceivedRequest, wait_for};
+use crate::listener::client::{ClientConnection, Phase, ReceivedRequest};
 use crate::listener::ids::RequestIds;
+use crate::listener::socket::{receive, wait_for};
 use rustix::event::PollFlags;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -292,21 +291,6 @@ impl<'a> Connection<'a> {
                 },
                 Ok(None) | Err(_) => break,
             }
-        }
-    }
-}
-
-/// Receives what there is, waiting for `time` where there is nothing yet. What has come already needs
-/// no waiting for: the watching thread has seen it come.
-fn receive(socket: &TcpStream, buffer: &mut [u8], time: Duration) -> io::Result<usize> {
-    loop {
-        match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
-            Ok((got, _)) => return Ok(got),
-            Err(Errno::AGAIN) if wait_for(socket, PollFlags::IN, Some(time))?.is_none() => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }

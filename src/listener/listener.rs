@@ -1,12 +1,13 @@
 //! A public listening socket: accepting under a bound, waiting out trouble, closing.
 
 use crate::listener::RequestQueue;
-use crate::listener::client::{ClientConnection, ConnectionTable, Phase};
+use crate::listener::client::{ClientConnection, Phase};
 use crate::listener::connection::Connection;
 use crate::listener::ids::RequestIds;
+use crate::listener::table::ConnectionTable;
 use crate::runtime::threads;
+use crate::runtime::warn_once::WarnOnce;
 use log::{debug, warn};
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -44,7 +45,7 @@ pub struct Listener {
     /// Threads of connections, which outlive their entry in the table by a moment.
     threads: AtomicUsize,
     closing: AtomicBool,
-    complained: Mutex<Option<Instant>>,
+    complaints: WarnOnce<()>,
 }
 
 impl Listener {
@@ -57,7 +58,7 @@ impl Listener {
             clients: Arc::default(),
             threads: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            complained: Mutex::new(None),
+            complaints: WarnOnce::new(Some(QUIET), 1),
         })
     }
 
@@ -233,10 +234,7 @@ impl Listener {
     }
 
     fn complain(&self, what: &str) {
-        let mut last = self.complained.lock();
-        if last.is_none_or(|at| at.elapsed() > QUIET) {
-            *last = Some(Instant::now());
-            drop(last);
+        if self.complaints.is_due(()) {
             warn!("door for {}: {what}", self.settings.name);
         }
     }

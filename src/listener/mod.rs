@@ -11,9 +11,12 @@ mod connection;
 mod ids;
 #[expect(clippy::module_inception, reason = "the room's main noun")]
 mod listener;
+mod socket;
+mod table;
 
-pub use client::{ClientConnection, ConnectionTable, Ending, ReceivedRequest};
+pub use client::{ClientConnection, Ending, ReceivedRequest};
 pub use listener::{Listener, Settings};
+pub use table::ConnectionTable;
 
 use crate::http::head::{Rejection, RequestHead};
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use crate::files::{FileRequest, Files};
 use crate::http::Headers;
+use crate::server::answers::send_file;
 use crate::server::exchange::Exchange;
-use crate::server::send_file;
 use std::borrow::Cow;
 
 /// Answers a request for a static file.

@@ -1,6 +1,8 @@
 //! The relay: an origin's body to the player, each read at once, its end as the origin meant it.
 
-use crate::server::exchange::{Exchange, ResponseBody, ResponseHead};
+use crate::server::body::ResponseBody;
+use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 use crate::stream::stats::ByteCounter;
 use crate::upstream::forwarding::to_player;
 use crate::upstream::{OriginBody, OriginResponse};

@@ -5,9 +5,10 @@ use crate::player::context::PlayerContext;
 use crate::player::request::MediaRequest;
 use crate::player::route::{Route, route};
 use crate::player::{hls, live, pages};
-use crate::server::exchange::{Exchange, ResponseHead};
+use crate::server::answers::versions;
+use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 use crate::server::server::RequestHandler;
-use crate::server::versions;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 

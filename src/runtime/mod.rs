@@ -6,3 +6,4 @@ pub mod pool;
 pub mod semaphore;
 pub mod sys;
 pub mod threads;
+pub mod warn_once;

@@ -1,29 +1,37 @@
-//! Places for streams: so many may run at once, and each holds its place until it ends.
+//! Counted permits: only so many of something may be at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bounded number of places.
+/// A bounded number of permits.
 #[derive(Debug)]
 pub struct Semaphore {
-    most: usize,
+    max: AtomicUsize,
     taken: AtomicUsize,
 }
 
-/// One place; dropping it gives it back.
+/// One of the permits; dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit(Arc<Semaphore>);
 
 impl Semaphore {
-    /// That many, all free.
-    pub fn new(most: usize) -> Arc<Self> {
-        let taken = AtomicUsize::new(0);
-        Arc::new(Self { most, taken })
+    /// A semaphore of `max` permits, all free.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max: AtomicUsize::new(max),
+            taken: AtomicUsize::new(0),
+        })
     }
 
-    /// Takes a place where one is free.
+    /// Changes how many permits there are. Permits that are taken beyond the new number stay valid.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Takes a permit. Never blocks; `None` when all are taken.
     pub fn take(self: &Arc<Self>) -> Option<Permit> {
-        let more = |taken| (taken < self.most).then_some(taken + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let more = |taken| (taken < max).then_some(taken + 1);
         let taken = self
             .taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
@@ -54,6 +62,17 @@ mod tests {
         assert!(semaphore.take().is_none());
         drop(one);
         assert_eq!(semaphore.taken(), 1);
+        assert!(semaphore.take().is_some());
+    }
+
+    #[test]
+    fn fewer_permits_leave_taken_ones_valid() {
+        let semaphore = Semaphore::new(2);
+        let (one, two) = (semaphore.take(), semaphore.take());
+        semaphore.set_max(1);
+        drop(one);
+        assert!(semaphore.take().is_none(), "one is still taken");
+        drop(two);
         assert!(semaphore.take().is_some());
     }
 }

@@ -1,18 +1,20 @@
-//! Threads for strangers' requests: never more than the process can bear.
+//! Threads for the requests of strangers: never more than the process can bear.
 
+use crate::runtime::semaphore::Semaphore;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
-static PROCESS: ThreadBudget = ThreadBudget::new(usize::MAX);
+/// A permit for each thread of [`spawn`], for as long as it lives.
+static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Semaphore::new(usize::MAX));
 
 /// Sets how many threads of [`spawn`] may be alive at once.
 ///
 /// A system that has no room for a thread says so, and that is an error like any other. One that has no
 /// memory mapping left (`vm.max_map_count`) may say so when the thread has begun and the standard library maps
 /// its signal stack, which ends the process. So the bound must be ours.
-pub fn set_max(most: usize) {
-    PROCESS.most.store(most, Ordering::Relaxed);
+pub fn set_max(max: usize) {
+    PROCESS.set_max(max);
 }
 
 /// Starts a thread with a stack of `stack` bytes.
@@ -20,83 +22,53 @@ pub fn set_max(most: usize) {
 /// # Errors
 /// What the system says, or `WouldBlock` when there are as many as there may be.
 pub fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    PROCESS.spawn(name, stack, work)
+    spawn_in(&PROCESS, name, stack, work)
 }
 
-/// How many of them are alive.
+/// How many threads of [`spawn`] are alive.
 pub fn alive() -> usize {
-    PROCESS.alive.load(Ordering::Relaxed)
+    PROCESS.taken()
 }
 
-/// Notices when a crowd has gone.
+/// Notices when a crowd of threads has gone.
 #[derive(Debug, Default)]
 pub struct Crowd {
-    most: usize,
+    peak: usize,
 }
 
 impl Crowd {
-    /// Fewer are not a crowd.
+    /// Fewer threads are no crowd.
     const LEAST: usize = 32;
 
-    /// Takes how many there are now; whether they are no more than half of the most since this was last true.
+    /// Records the thread count. Returns true once it falls to half of the peak since it last did.
     pub fn has_gone(&mut self, now: usize) -> bool {
-        self.most = self.most.max(now);
-        let gone = self.most >= Self::LEAST && now <= self.most / 2;
+        self.peak = self.peak.max(now);
+        let gone = self.peak >= Self::LEAST && now <= self.peak / 2;
         if gone {
-            self.most = now;
+            self.peak = now;
         }
         gone
     }
 }
 
-struct ThreadBudget {
-    most: AtomicUsize,
-    alive: AtomicUsize,
-}
-
-impl ThreadBudget {
-    const fn new(most: usize) -> Self {
-        Self {
-            most: AtomicUsize::new(most),
-            alive: AtomicUsize::new(0),
-        }
-    }
-
-    fn spawn(
-        &'static self,
-        name: &str,
-        stack: usize,
-        work: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
-        let permit = self.take()?;
-        thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(stack)
-            .spawn(move || {
-                let _place = permit;
-                work();
-            })
-            .map(drop)
-    }
-
-    fn take(&'static self) -> io::Result<ThreadPermit> {
-        let permit = ThreadPermit(self);
-        if self.alive.fetch_add(1, Ordering::AcqRel) < self.most.load(Ordering::Relaxed) {
-            return Ok(permit);
-        }
-        drop(permit);
+fn spawn_in(
+    budget: &Arc<Semaphore>,
+    name: &str,
+    stack: usize,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let permit = budget.take().ok_or_else(|| {
         let why = "as many threads as the memory mappings allow (vm.max_map_count)";
-        Err(io::Error::new(io::ErrorKind::WouldBlock, why))
-    }
-}
-
-/// One of the threads that may be; given up when it ends, or has not come about.
-struct ThreadPermit(&'static ThreadBudget);
-
-impl Drop for ThreadPermit {
-    fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, Ordering::AcqRel);
-    }
+        io::Error::new(io::ErrorKind::WouldBlock, why)
+    })?;
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(move || {
+            let _permit = permit;
+            work();
+        })
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -118,19 +90,19 @@ mod tests {
 
     #[test]
     fn a_thread_over_the_bound_is_an_error_and_ended_ones_do_not_count() {
-        static TWO: ThreadBudget = ThreadBudget::new(2);
+        let two_threads = Semaphore::new(2);
         let wait = || {
             let (go, gate) = channel::<()>();
             let work = move || {
                 let _ = gate.recv();
             };
-            TWO.spawn("waits", 64 * 1024, work).map(|()| go)
+            spawn_in(&two_threads, "waits", 64 * 1024, work).map(|()| go)
         };
         let (one, two) = (wait().unwrap(), wait().unwrap());
         assert_eq!(wait().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop((one, two));
         let end = Instant::now() + Duration::from_secs(10);
-        while TWO.alive.load(Ordering::Relaxed) > 0 {
+        while two_threads.taken() > 0 {
             assert!(Instant::now() < end, "ended threads count");
             thread::yield_now();
         }

