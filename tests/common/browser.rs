@@ -1,12 +1,11 @@
 //! Headless Chromium, driven by WebDriver (<https://www.w3.org/TR/webdriver2/>): JSON over HTTP to chromedriver.
 
+use super::process::Process;
 use super::tools;
 use super::wait::wait_until;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Signal, kill_process_group};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -36,7 +35,7 @@ static ONE: Mutex<()> = Mutex::new(());
 pub struct Browser {
     agent: Agent,
     /// Leads a process group, which Chromium's processes belong to.
-    driver: Child,
+    driver: Process,
     session: String,
     profile: TempDir,
     _one: MutexGuard<'static, ()>,
@@ -51,15 +50,12 @@ impl Browser {
     pub fn start() -> Browser {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a directory");
-        let mut driver = tools::command("chromedriver")
+        let mut command = tools::command("chromedriver");
+        command
             .arg("--port=0")
             .env("HOME", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("starting chromedriver");
+            .process_group(0);
+        let mut driver = Process::start("chromedriver", &mut command);
         let port = port(&mut driver);
         let config = Agent::config_builder()
             .proxy(None)
@@ -285,22 +281,16 @@ impl Drop for Browser {
         }
         // This ends the browser, unless it hangs.
         let _ = self.ask("DELETE", "", &Value::Null);
-        let _ = kill_process_group(Pid::from_child(&self.driver), Signal::KILL);
-        let _ = self.driver.wait();
+        let _ = kill_process_group(self.driver.pid(), Signal::KILL);
     }
 }
 
 /// The port that chromedriver took and tells of in one of its first lines.
 #[track_caller]
-fn port(driver: &mut Child) -> u16 {
-    let mut lines = BufReader::new(driver.stdout.take().expect("its stdout")).lines();
-    let line = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find(|line| line.contains("successfully on port"));
-    // What it says later must go somewhere.
-    std::thread::spawn(move || lines.for_each(drop));
-    let line = line.expect("chromedriver said that it has started");
-    let port = line.rsplit(' ').next().expect("a word");
-    port.trim_end_matches('.').parse().expect("a port")
+fn port(driver: &mut Process) -> u16 {
+    let read = Process::stdout_lines;
+    driver.wait_for_line("that it has started", START, read, |line| {
+        let (_, port) = line.split_once("successfully on port ")?;
+        Some(port.trim_end_matches('.').parse().expect("a port"))
+    })
 }

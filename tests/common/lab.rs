@@ -1,21 +1,18 @@
 //! Lab origins: the real binary's `origin`, each a process of its own, and its `demo`, which has two.
 
 use super::SOON;
+use super::process::{Process, own_binary};
 use super::proxy::Proxy;
 use super::wait::wait_for;
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use rustix::process::Signal;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A running lab origin. Dropped, it is killed; when the test failed, its log is printed.
 pub struct LabOrigin {
-    child: Child,
+    process: Process,
     /// Where it serves media and API.
     pub addr: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl LabOrigin {
@@ -25,27 +22,14 @@ impl LabOrigin {
     /// When it ends, or does not say where it listens.
     #[track_caller]
     pub fn start(args: &[&str]) -> LabOrigin {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"))
+        let mut command = own_binary();
+        command
             .args(["origin", "--listen", "127.0.0.1:0"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starting a lab origin");
-        let stderr = child.stderr.take().expect("its stderr");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let collected = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                collected.lock().expect("log").push(line);
-            }
-        });
+            .args(args);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut origin = LabOrigin {
-            child,
+            process: Process::start("a lab origin", &mut command),
             addr: nowhere,
-            log,
         };
         let line = origin.wait_for_log("listens on ");
         origin.addr = listens_on(&line);
@@ -54,10 +38,7 @@ impl LabOrigin {
 
     /// All log lines so far.
     pub fn log_lines(&self) -> Vec<String> {
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.process.stderr_lines()
     }
 
     /// Waits for a log line with these words.
@@ -69,31 +50,18 @@ impl LabOrigin {
 
     /// Kills it, so that it can say nothing more to anybody.
     pub fn kill(&mut self) {
-        self.child.kill().expect("killing a lab origin");
-        self.child.wait().expect("its end");
+        self.process.kill();
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("signalling a lab origin");
+        self.process.signal(signal);
     }
 
     /// Waits until it has ended, and gives its exit code.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> Option<i32> {
-        let look = || self.child.try_wait().expect("waiting for a lab origin");
-        wait_for("a lab origin ended", deadline, look).code()
-    }
-}
-
-impl Drop for LabOrigin {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = self.log_lines().join("\n");
-            eprintln!("---- log of the origin at {} ----\n{log}\n----", self.addr);
-        }
+        Some(self.process.wait_exit(deadline))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod media;
 pub mod nginx;
 pub mod origin;
 pub mod player;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod request;

@@ -1,14 +1,14 @@
 //! A real server as origin: nginx on a directory.
 
+use super::process::Process;
 use super::{SOON, tools, wait::wait_for};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
 /// A running nginx. Dropped, it is killed.
 pub struct Nginx {
-    child: Child,
+    process: Process,
     addr: SocketAddr,
     directory: TempDir,
 }
@@ -42,17 +42,13 @@ impl Nginx {
             .arg("-c")
             .arg(&config)
             .args(["-e", "error.log"]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
         let mut nginx = Nginx {
-            child: command.spawn().expect("starting nginx"),
+            process: Process::start("nginx", &mut command),
             addr,
             directory,
         };
         let up = wait_for("nginx answered or ended", SOON, || {
-            if nginx.child.try_wait().expect("waiting for nginx").is_some() {
+            if nginx.process.try_exit().is_some() {
                 return Some(false);
             }
             TcpStream::connect(addr).ok().map(|_| true)
@@ -67,13 +63,6 @@ impl Nginx {
     /// Its access log so far: method, target, status, a line each.
     pub fn access_log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,12 +1,14 @@
 //! A real player: ffmpeg, which decodes as fast as it gets something and says how far it is.
 
+use super::process::Process;
 use super::tools;
 use super::wait::wait_until;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often ffmpeg's progress is read: it tells of it five times a second.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A player that connects again whenever its connection ends. Dropped, it is killed.
 ///
@@ -16,7 +18,7 @@ use std::time::Duration;
 pub struct Player {
     url: String,
     frames: Arc<AtomicU64>,
-    running: Arc<Mutex<Option<Child>>>,
+    running: Arc<Mutex<Option<Process>>>,
 }
 
 impl Player {
@@ -31,22 +33,23 @@ impl Player {
         let (url, frames) = (player.url.clone(), player.frames.clone());
         let running = player.running.clone();
         std::thread::spawn(move || {
+            let mut before = 0;
             loop {
-                let stdout = match lock(&running).as_mut() {
-                    Some(child) => child.stdout.take().expect("its stdout"),
-                    None => return,
-                };
-                count(stdout, &frames);
-                // Its output has ended, so it has. Without a child the player was dropped.
-                let mut running = lock(&running);
-                let Some(child) = running.as_mut() else {
-                    return;
-                };
-                child.wait().expect("waiting for ffmpeg");
-                if !url.ends_with(".flv") {
-                    return; // nobody began it anew: the test sees that no frame comes
+                if let Some(process) = lock(&running).as_mut() {
+                    let ended = process.try_exit().is_some();
+                    let all = before + decoded(process);
+                    frames.store(all, Ordering::Relaxed);
+                    if ended && !url.ends_with(".flv") {
+                        return; // nobody began it anew: the test sees that no frame comes
+                    }
+                    if ended {
+                        before = all;
+                        *process = ffmpeg(&url);
+                    }
+                } else {
+                    return; // the player was dropped
                 }
-                *child = ffmpeg(&url);
+                std::thread::sleep(LOOK);
             }
         });
         player
@@ -70,18 +73,15 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
-        if let Some(mut child) = lock(&self.running).take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(lock(&self.running).take());
     }
 }
 
-fn lock(running: &Mutex<Option<Child>>) -> MutexGuard<'_, Option<Child>> {
+fn lock(running: &Mutex<Option<Process>>) -> MutexGuard<'_, Option<Process>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn ffmpeg(url: &str) -> Child {
+fn ffmpeg(url: &str) -> Process {
     let mut command = tools::command("ffmpeg");
     command.args(["-v", "error", "-nostdin", "-stats_period", "0.2"]);
     command.args(["-progress", "pipe:1"]);
@@ -93,21 +93,12 @@ fn ffmpeg(url: &str) -> Child {
         command.args(["-reconnect_delay_max", "2"]);
     }
     command.args(["-i", url, "-map", "0:v", "-f", "null", "-"]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("starting ffmpeg")
+    Process::start("ffmpeg, the player", &mut command)
 }
 
-/// Adds what ffmpeg says of its progress, until it has ended.
-fn count(stdout: ChildStdout, frames: &AtomicU64) {
-    let before = frames.load(Ordering::Relaxed);
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let count = line.strip_prefix("frame=").map(str::trim);
-        if let Some(count) = count.and_then(|count| count.parse::<u64>().ok()) {
-            frames.store(before + count, Ordering::Relaxed);
-        }
-    }
+/// How many frames ffmpeg says that it has decoded.
+fn decoded(process: &Process) -> u64 {
+    let lines = process.stdout_lines();
+    let count = |line: &String| line.strip_prefix("frame=")?.trim().parse().ok();
+    lines.iter().rev().find_map(count).unwrap_or(0)
 }

@@ -2,15 +2,14 @@
 
 use super::fetch;
 use super::origin::Origin;
+use super::process::{Process, own_binary, without_settings};
 use super::response::Response;
 use super::{SOON, wait::wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::json;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -60,42 +59,16 @@ impl ProxyBuilder {
     /// When it ends before, or says nothing.
     #[track_caller]
     pub fn start(self) -> Proxy {
-        let mut command = Command::new(&self.program);
-        for (name, _) in
-            std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("PROXY_"))
-        {
-            command.env_remove(name);
-        }
+        let mut command = without_settings(Command::new(&self.program));
         command
             .args(&self.args)
-            .envs(self.environment.clone())
+            .envs(self.environment)
             .current_dir(self.directory.path());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("starting {}: {e}", self.program));
-        let stderr = child.stderr.take().expect("its stderr");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let collected = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                collected
-                    .lock()
-                    .expect("log")
-                    .push(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let pid = Pid::from_child(&child);
         let mut proxy = Proxy {
-            child,
-            pid,
+            process: Process::start("the proxy", &mut command),
             http: nowhere,
             api: nowhere,
-            log,
             directory: self.directory,
         };
         proxy.http = proxy.listens("listening for players on ");
@@ -106,13 +79,11 @@ impl ProxyBuilder {
 
 /// A running proxy. Dropped, it is killed; when the test failed, its log is printed.
 pub struct Proxy {
-    child: Child,
-    pid: Pid,
+    process: Process,
     /// Where players connect.
     pub http: SocketAddr,
     /// Where origins and operators connect.
     pub api: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
     directory: TempDir,
 }
 
@@ -138,7 +109,7 @@ impl Proxy {
     /// A proxy that is not started yet, on free ports of `127.0.0.1`.
     pub fn builder() -> ProxyBuilder {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let program = env!("CARGO_BIN_EXE_srs-stream-proxy").to_owned();
+        let program = own_binary().get_program().to_string_lossy().into_owned();
         ProxyBuilder {
             program,
             args: Vec::new(),
@@ -155,7 +126,7 @@ impl Proxy {
     }
 
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.process.pid()
     }
 
     /// The CPU time that it has taken so far, in ticks of 10 ms.
@@ -209,7 +180,7 @@ impl Proxy {
 
     /// All log lines so far.
     pub fn log_lines(&self) -> Vec<String> {
-        lines(&self.log)
+        self.process.stderr_lines()
     }
 
     /// Waits for a log line.
@@ -224,14 +195,12 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).expect("signalling the proxy");
+        self.process.signal(signal);
     }
 
     /// Its exit code, when it has ended; of a signal's death, 128 and the signal, as a shell has it.
     pub fn try_exit(&mut self) -> Option<i32> {
-        use std::os::unix::process::ExitStatusExt;
-        let status = self.child.try_wait().expect("waiting for the proxy")?;
-        status.code().or_else(|| status.signal().map(|s| 128 + s))
+        self.process.try_exit()
     }
 
     /// Waits until it has ended, and gives its exit code.
@@ -240,7 +209,7 @@ impl Proxy {
     /// When it still runs at the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> i32 {
-        wait_for("the proxy ended", deadline, || self.try_exit())
+        self.process.wait_exit(deadline)
     }
 
     /// # Panics
@@ -272,14 +241,15 @@ impl Proxy {
 
     /// How many descriptors it has open.
     pub fn fds(&self) -> usize {
-        let directory = format!("/proc/{}/fd", self.pid.as_raw_nonzero());
+        let directory = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
         std::fs::read_dir(directory)
             .expect("its descriptors")
             .count()
     }
 
     fn status(&self, field: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()));
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()));
         let status = status.expect("its status");
         let line = status
             .lines()
@@ -294,24 +264,12 @@ impl Proxy {
     /// The address in the log line that has `words` before it.
     #[track_caller]
     fn listens(&mut self, words: &str) -> SocketAddr {
-        let log = Arc::clone(&self.log);
-        let find = || {
-            let after = lines(&log)
-                .iter()
-                .find_map(|line| Some(line.split_once(words)?.1.to_owned()));
-            let ended = if after.is_none() {
-                self.try_exit()
-            } else {
-                None
-            };
-            assert!(
-                ended.is_none(),
-                "the proxy ended with {ended:?}: {:#?}",
-                lines(&log)
-            );
-            after
-        };
-        let after = wait_for(&format!("the log said {words:?}"), SOON, find);
+        let after = self.process.wait_for_line(
+            &format!("{words:?}"),
+            SOON,
+            Process::stderr_lines,
+            |line| Some(line.split_once(words)?.1.to_owned()),
+        );
         let addr = after
             .split_whitespace()
             .next()
@@ -319,22 +277,4 @@ impl Proxy {
             .trim_end_matches([',', '.', ';']);
         addr.parse().unwrap_or_else(|e| panic!("{e}: {after:?}"))
     }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!(
-                "---- log of the proxy ----\n{}\n----",
-                self.log_lines().join("\n")
-            );
-        }
-    }
-}
-
-/// The lines in a log, also when a test failed while it read them.
-fn lines(log: &Mutex<Vec<String>>) -> Vec<String> {
-    log.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -1,16 +1,16 @@
 //! A real Redis: Debian's server, empty, on a port of its own.
 
+use super::process::Process;
 use super::proxy::Proxy;
 use super::{SOON, tools, wait::wait_for};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// A running Redis. Dropped, it is killed.
 pub struct RedisServer {
-    child: Child,
+    process: Process,
     addr: SocketAddr,
     arguments: Vec<String>,
     directory: TempDir,
@@ -33,9 +33,9 @@ impl RedisServer {
         for _ in 0..5 {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
             let addr = port.expect("a free port");
-            if let Some(child) = launch(addr, &arguments, &directory) {
+            if let Some(process) = launch(addr, &arguments, &directory) {
                 return RedisServer {
-                    child,
+                    process,
                     addr,
                     arguments,
                     directory,
@@ -51,22 +51,21 @@ impl RedisServer {
 
     /// Kills it; it keeps nothing.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 
     /// Starts it again on its port, empty.
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
-        self.child = wait_for("Redis was started again", SOON, || {
+        self.process = wait_for("Redis was started again", SOON, || {
             launch(self.addr, &self.arguments, &self.directory)
         });
     }
 
     /// Its process id.
     pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
+        self.process.pid()
     }
 
     /// A connection of the test's own.
@@ -167,17 +166,11 @@ impl Drop for Monitor {
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 fn connect(addr: SocketAddr) -> redis::RedisResult<redis::Connection> {
     redis::Client::open((addr.ip().to_string(), addr.port()))?.get_connection_with_timeout(SOON)
 }
 
-fn launch(addr: SocketAddr, arguments: &[String], directory: &TempDir) -> Option<Child> {
+fn launch(addr: SocketAddr, arguments: &[String], directory: &TempDir) -> Option<Process> {
     let mut command = tools::command("redis-server");
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -185,13 +178,10 @@ fn launch(addr: SocketAddr, arguments: &[String], directory: &TempDir) -> Option
         .arg(addr.port().to_string())
         .arg("--dir")
         .arg(directory.path())
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().expect("starting redis-server");
+        .args(arguments);
+    let mut process = Process::start("redis-server", &mut command);
     let up = wait_for("Redis answered or ended", SOON, || {
-        if child.try_wait().expect("waiting for Redis").is_some() {
+        if process.try_exit().is_some() {
             return Some(false);
         }
         match redis::cmd("PING").query::<String>(&mut connect(addr).ok()?) {
@@ -199,5 +189,5 @@ fn launch(addr: SocketAddr, arguments: &[String], directory: &TempDir) -> Option
             Err(error) => (error.code() == Some("NOAUTH")).then_some(true),
         }
     });
-    up.then_some(child)
+    up.then_some(process)
 }

@@ -1,14 +1,12 @@
 //! The programs that tests run, and running them with a deadline.
 
-use super::wait::wait_for;
-use std::io::Read;
+use super::process::Process;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 /// Where each program comes from in Debian.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("nginx", "nginx-light"),
@@ -17,6 +15,7 @@ const PACKAGES: [(&str, &str); 8] = [
     ("promtool", "prometheus"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("prlimit", "util-linux"),
 ];
 
 /// Finds a program in `PATH` or the directories of system programs.
@@ -56,29 +55,7 @@ pub fn command(program: &str) -> Command {
 /// When it cannot be started, or still runs at the deadline (it is killed then).
 #[track_caller]
 pub fn run(command: &mut Command, deadline: Duration) -> Output {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
-    let status = wait(&mut child, deadline);
-    let output = |thread: JoinHandle<Vec<u8>>| thread.join().expect("collecting output");
-    let (stdout, stderr) = (output(stdout), output(stderr));
-    let status = status.unwrap_or_else(|| {
-        panic!(
-            "{command:?} still ran after {deadline:?}: {}",
-            String::from_utf8_lossy(&stderr)
-        );
-    });
-    Output {
-        status,
-        stdout,
-        stderr,
-    }
+    Process::run(&format!("{command:?}"), command, deadline)
 }
 
 /// Runs a command and gives its standard output.
@@ -95,31 +72,4 @@ pub fn output(command: &mut Command, deadline: Duration) -> String {
         output.status
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn wait(child: &mut Child, deadline: Duration) -> Option<std::process::ExitStatus> {
-    let end = Instant::now() + deadline;
-    wait_for(
-        "a command ended or its time was over",
-        deadline + super::SOON,
-        || match child.try_wait().expect("waiting for a command") {
-            Some(status) => Some(Some(status)),
-            None if Instant::now() > end => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Some(None)
-            }
-            None => None,
-        },
-    )
-}
-
-fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        bytes
-    })
 }

@@ -1,7 +1,6 @@
 //! A host that has too little: few descriptors, few threads. What runs goes on, new connections wait or are closed,
 //! and with relief everything is served again.
 
-use crate::common::SOON;
 use crate::common::answer::Reply;
 use crate::common::client::Client;
 use crate::common::fetch;
@@ -11,6 +10,7 @@ use crate::common::live::Live;
 use crate::common::origin::Origin;
 use crate::common::proxy::{Proxy, ProxyBuilder};
 use crate::common::wait::wait_until;
+use crate::common::{SOON, tools};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -142,11 +142,9 @@ fn descriptors_that_are_taken_behind_its_back_are_no_origins_fault() {
     assert_eq!(client.get("/live/a.m3u8", &[]).status(), 200);
     let limit = |most: usize| {
         let pid = format!("--pid={}", proxy.pid().as_raw_nonzero());
-        let done = std::process::Command::new("prlimit")
-            .arg(pid)
-            .arg(format!("--nofile={most}:20000"))
-            .status();
-        assert!(done.expect("prlimit").success());
+        let mut command = tools::command("prlimit");
+        command.arg(pid).arg(format!("--nofile={most}:20000"));
+        tools::output(&mut command, SOON);
     };
     limit(proxy.fds());
     // No descriptor for another client: it waits, and nobody spins.

@@ -5,13 +5,12 @@ use crate::common::fetch::{get, get_with, post};
 use crate::common::hls::uris;
 use crate::common::lab::demo;
 use crate::common::player::Player;
-use crate::common::wait::{wait_for, wait_until};
+use crate::common::process::{Process, own_binary};
+use crate::common::wait::wait_until;
 use crate::common::{SOON, tools};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::thread;
 
 const FORMATS: [&str; 3] = ["flv", "ts", "m3u8"];
@@ -170,25 +169,16 @@ fn it_registers_with_the_token_too() {
 #[test]
 fn what_it_prints_works() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"))
+    let mut command = own_binary();
+    command
         .args(["demo", "--http-server", "127.0.0.1:0"])
         .args(["--system-api", "127.0.0.1:0"])
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("starting the demo");
-    let mut lines = BufReader::new(demo.stdout.take().expect("its stdout")).lines();
-    let mut text = Vec::new();
-    for line in lines.by_ref().map_while(Result::ok) {
-        let last = line.starts_with("Ctrl-C");
-        text.push(line);
-        if last {
-            break;
-        }
-    }
-    let _killed = Killed(Pid::from_child(&demo));
+        .current_dir(directory.path());
+    let mut demo = Process::start("the demo", &mut command);
+    demo.wait_for_line("how to end it", SOON, Process::stdout_lines, |line| {
+        line.starts_with("Ctrl-C").then_some(())
+    });
+    let text = demo.stdout_lines();
     let after = |words: &str| {
         let found = text
             .iter()
@@ -229,20 +219,8 @@ fn what_it_prints_works() {
         assert_eq!(response.status(), 200, "{url}");
     }
     assert_eq!(after("ffplay ").len(), 3, "{text:#?}");
-    kill_process(Pid::from_child(&demo), Signal::INT).expect("a signal");
-    let look = || demo.try_wait().expect("the demo");
-    assert_eq!(wait_for("the demo ended", SOON, look).code(), Some(0));
-}
-
-/// Ends a process when the test fails before it has.
-struct Killed(Pid);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = kill_process(self.0, Signal::KILL);
-        }
-    }
+    demo.signal(Signal::INT);
+    assert_eq!(demo.wait_exit(SOON), 0);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use crate::common::client::{Client, NoBytes};
 use crate::common::fetch::{fetch, get, get_with, post};
 use crate::common::hls::uris;
 use crate::common::lab::LabOrigin;
+use crate::common::process::own_binary;
 use crate::common::proxy::Proxy;
+use crate::common::tools;
 use crate::common::wait::wait_until;
 use crate::common::{ABOUT_A_SECOND, SOON};
 use rustix::process::Signal;
@@ -447,10 +449,9 @@ fn a_signal_ends_it_whatever_it_does() {
 fn a_port_in_use_is_one_line_and_exit_code_2() {
     let origin = LabOrigin::start(&[]);
     let address = origin.addr.to_string();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"))
-        .args(["origin", "--listen", &address])
-        .output()
-        .expect("running it");
+    let mut command = own_binary();
+    command.args(["origin", "--listen", &address]);
+    let output = tools::run(&mut command, SOON);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(

@@ -2,6 +2,7 @@
 
 use crate::common::SOON;
 use crate::common::fetch::get;
+use crate::common::process::{Process, own_binary};
 use crate::common::proxy::Proxy;
 use std::ffi::{OsStr, OsString};
 use std::net::TcpListener;
@@ -73,16 +74,8 @@ impl Start {
         let name = format!("srs-stream-proxy-start-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"));
-        command
-            .args(arguments)
-            .current_dir(&directory)
-            .stdin(Stdio::null());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PROXY_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = own_binary();
+        command.args(arguments).current_dir(&directory);
         Self { command, directory }
     }
 
@@ -102,27 +95,7 @@ impl Start {
 
     /// For runs that end by themselves; a run that goes on is killed and fails the test.
     fn output(mut self) -> Output {
-        let child = self
-            .command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let id = child.id().to_string();
-        let (ended, end) = std::sync::mpsc::channel::<()>();
-        let watch = std::thread::spawn(move || {
-            if end.recv_timeout(std::time::Duration::from_secs(30))
-                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-            {
-                Command::new("kill").args(["-9", &id]).status().unwrap();
-                return true;
-            }
-            false
-        });
-        let output = child.wait_with_output().unwrap();
-        drop(ended);
-        assert!(!watch.join().unwrap(), "still running: {output:?}");
-        output
+        Process::run("the proxy", &mut self.command, SOON * 3)
     }
 
     /// Its stdout, where it must end well.
@@ -405,6 +378,7 @@ fn a_closed_stdout_or_stderr_is_no_panic() {
         let stdout = writer.try_clone().unwrap();
         let status = start
             .command
+            .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(writer)
             .status()

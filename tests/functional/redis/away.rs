@@ -2,8 +2,10 @@
 
 use crate::common::client::Client;
 use crate::common::fetch::{get, post};
+use crate::common::process::own_binary;
 use crate::common::redis::RedisServer;
 use crate::common::shared::{ALL, count_log, go_value, id, key, origin, state, wait_known, word};
+use crate::common::tools;
 use crate::common::wait::{wait_for, wait_until};
 use crate::common::{ABOUT_A_SECOND, SOON};
 use serde_json::json;
@@ -184,16 +186,15 @@ fn foreign_and_broken_values_are_skipped_with_one_line() {
 /// What the proxy says when it does not start.
 #[track_caller]
 fn refused_start(settings: &[(&str, &str)]) -> String {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"));
+    let mut command = own_binary();
     let directory = tempfile::tempdir().expect("a temporary directory");
     command
         .current_dir(directory.path())
-        .env_clear()
         .env("PROXY_LOAD_BALANCER_TYPE", "redis")
         .env("PROXY_HTTP_SERVER", "127.0.0.1:0")
         .env("PROXY_SYSTEM_API", "127.0.0.1:0")
         .envs(settings.iter().copied());
-    let output = crate::common::tools::run(&mut command, SOON);
+    let output = tools::run(&mut command, SOON);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
