@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, clippy and all tests: bash tests/run.sh
+# Formatting, clippy, the docs, and all tests: bash tests/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,5 +36,7 @@ fi
 
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+node --test tests/www/*.test.mjs
 cargo build
 cargo test

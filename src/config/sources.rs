@@ -21,6 +21,10 @@ use crate::config::{Command, Config, OriginArgs, dotenv};
 /// are written 300ms, 20s, 5m; addresses 18080, :18080, 127.0.0.1:18080, [::1]:18080.
 #[derive(clap::Parser)]
 #[command(name = "srs-stream-proxy", version, verbatim_doc_comment)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "this text is the head of --help, and [::1] in it an address"
+)]
 struct CommandLine {
     #[command(flatten)]
     config: Config,
