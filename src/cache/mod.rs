@@ -7,12 +7,10 @@
 //! on their own. What came whole is kept in the [`table::CacheTable`] for a while.
 //!
 //! - [`key`]: what is the same.
-//! - [`rules`]: what may be shared, and for how long.
+//! - [`freshness`]: what may be shared, and for how long.
 //! - [`entry`]: one answer on its way.
 //! - [`reader`]: a request that reads it.
-//! - [`offer`]: what a leader gives to the others.
-//! - [`fill`]: brings the body in.
-//! - [`serve`]: gives it to players.
+//! - [`filler`]: brings the body in.
 //! - [`table`]: what is under way and what is kept, in bounded memory.
 //! - [`counters`]: what it was good for.
 
