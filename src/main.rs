@@ -1,8 +1,12 @@
 //! The program: settings, log, signals, and what they ask for.
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::{Level, error, info};
+use sd_notify::NotifyState;
+use signal_hook::consts::SIGUSR2;
+use signal_hook::iterator::Signals;
 use srs_stream_proxy::app::Proxy;
+use srs_stream_proxy::app::inherited::Inherited;
 use srs_stream_proxy::config::{self, Command, Config, OriginArgs};
 use srs_stream_proxy::lab::demo::{Demo, DemoError};
 use srs_stream_proxy::lab::origin::LabOrigin;
@@ -19,7 +23,21 @@ const CANNOT_START: u8 = 2;
 /// A lab origin ends at once; should it not, it ends by force after this.
 const LAB_FORCE: Duration = Duration::from_secs(5);
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// SIGINT or SIGTERM: end.
+    End,
+    /// SIGUSR2: start a new process of this program, which takes over.
+    Upgrade,
+}
+
 fn main() -> ExitCode {
+    // Before anything else: later threads read the environment.
+    let inherited = match Inherited::from_env() {
+        Ok(inherited) => inherited,
+        Err(error) => return cannot_start(&format!("cannot take inherited sockets: {error}")),
+    };
     let command = match config::parse() {
         Ok(command) => command,
         Err(error) => return error.report(),
@@ -30,15 +48,48 @@ fn main() -> ExitCode {
     });
     log_panics();
     match command {
-        Command::Proxy(config) => run_proxy(&config),
+        Command::Proxy(config) => run_proxy(&config, inherited),
         Command::Demo(config) => run_demo(&config),
         Command::Origin(args) => run_origin(&args),
     }
 }
 
-fn run_proxy(config: &Config) -> ExitCode {
-    let start = || Proxy::start(config);
-    run(config.force_quit_timeout, start, Proxy::stop)
+fn cannot_start(why: &str) -> ExitCode {
+    eprintln!("srs-stream-proxy: {why}");
+    ExitCode::from(CANNOT_START)
+}
+
+fn run_proxy(config: &Config, inherited: Inherited) -> ExitCode {
+    let events = match signals(config.force_quit_timeout, true) {
+        Ok(events) => events,
+        Err(error) => return cannot_start(&format!("cannot listen for signals: {error}")),
+    };
+    let proxy = match Proxy::start(config, inherited) {
+        Ok(proxy) => proxy,
+        Err(error) => return cannot_start(&error.to_string()),
+    };
+    tell_systemd(NotifyState::Ready);
+    // The sender lives in the signal handler, for as long as the process.
+    while events.recv() == Ok(Event::Upgrade) {
+        match proxy.upgrade() {
+            Ok(successor) => {
+                tell_systemd(NotifyState::MainPid(successor));
+                proxy.retire(|| events.try_iter().any(|event| event == Event::End));
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => error!("cannot upgrade, this process goes on: {error}"),
+        }
+    }
+    tell_systemd(NotifyState::Stopping);
+    proxy.stop();
+    ExitCode::SUCCESS
+}
+
+/// Tells systemd, where it has started this process and wants to know (`Type=notify`).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        error!("cannot notify systemd: {error}");
+    }
 }
 
 fn run_demo(config: &Config) -> ExitCode {
@@ -58,34 +109,36 @@ fn run_origin(args: &OriginArgs) -> ExitCode {
     run(LAB_FORCE, start, LabOrigin::stop)
 }
 
-/// Starts what is asked for, waits for a signal, and stops it; after `force` it ends whatever is.
+/// Starts a program that knows no upgrade, waits for the signal to end, and stops it; after `force` it ends whatever
+/// is.
 fn run<T, E: Display>(
     force: Duration,
     start: impl FnOnce() -> Result<T, E>,
     stop: impl FnOnce(T),
 ) -> ExitCode {
-    let Some(signals) = signals(force) else {
-        return ExitCode::from(CANNOT_START);
+    let events = match signals(force, false) {
+        Ok(events) => events,
+        Err(error) => return cannot_start(&format!("cannot listen for signals: {error}")),
     };
     let running = match start() {
         Ok(running) => running,
-        Err(error) => {
-            eprintln!("srs-stream-proxy: {error}");
-            return ExitCode::from(CANNOT_START);
-        }
+        Err(error) => return cannot_start(&error.to_string()),
     };
     // The sender lives in the signal handler, for as long as the process.
-    let _ = signals.recv();
+    let _ = events.recv();
     stop(running);
     ExitCode::SUCCESS
 }
 
-/// SIGINT and SIGTERM: the first one is received, and after `force` the process ends whatever is; a
-/// second one ends it at once.
-fn signals(force: Duration) -> Option<Receiver<()>> {
-    let (first, signals) = bounded(1);
+/// The events that signals make. SIGINT and SIGTERM: the first one is received, and after `force` the process ends
+/// whatever is; a second one ends it at once. SIGUSR2 only where `upgrades`.
+fn signals(force: Duration, upgrades: bool) -> io::Result<Receiver<Event>> {
+    let (events, received) = unbounded();
+    if upgrades {
+        listen_for_upgrades(events.clone())?;
+    }
     let mut ending = false;
-    let set = ctrlc::set_handler(move || {
+    let handler = move || {
         if std::mem::replace(&mut ending, true) {
             info!("a second signal: ending at once");
             process::exit(1);
@@ -95,20 +148,30 @@ fn signals(force: Duration) -> Option<Receiver<()>> {
             error!("not ended after {force:?}: ending by force");
             process::exit(1);
         };
-        // The channel has room for the only signal that is ever sent.
-        let _ = first.try_send(());
+        // The receiver lives until the process ends.
+        let _ = events.send(Event::End);
         // Without that thread the end is still the grace timeout's.
         let _ = thread::Builder::new()
             .name("force quit".to_owned())
             .spawn(deadline);
-    });
-    match set {
-        Ok(()) => Some(signals),
-        Err(error) => {
-            eprintln!("srs-stream-proxy: cannot listen for signals: {error}");
-            None
+    };
+    ctrlc::set_handler(handler).map_err(io::Error::other)?;
+    Ok(received)
+}
+
+fn listen_for_upgrades(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGUSR2])?;
+    let listen = move || {
+        for _ in signals.forever() {
+            info!("SIGUSR2: starting a new process of this program");
+            // The receiver lives until the process ends.
+            let _ = events.send(Event::Upgrade);
         }
-    }
+    };
+    thread::Builder::new()
+        .name("upgrade signal".to_owned())
+        .spawn(listen)
+        .map(drop)
 }
 
 /// A panic is one line in the log, with its place; the default is several, past the log.

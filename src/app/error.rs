@@ -12,6 +12,8 @@ pub enum StartError {
     Listen(#[from] ListenError),
     #[error("cannot share origins: {0}")]
     Redis(#[source] RedisError),
+    #[error("cannot go on from the process that is replaced: {0}")]
+    Handover(#[source] io::Error),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }

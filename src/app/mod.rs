@@ -5,13 +5,19 @@
 
 mod default_backend;
 mod error;
+mod handover;
+pub mod inherited;
 mod parts;
+mod successor;
 mod tasks;
 
 use crate::api::{Guard, Operators, PlayerStats};
+use crate::balancer::Balancer;
+use crate::balancer::origin::OriginState;
 use crate::balancer::peer::PeerStatus;
 use crate::config::Config;
 use crate::files::Files;
+use crate::listener::Closing;
 use crate::player::context::PlayerContext;
 use crate::player::live::LiveRelay;
 use crate::player::router::Router;
@@ -23,12 +29,16 @@ use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
 use crate::upstream::forwarding::Forwarding;
 pub use error::StartError;
-use log::info;
+use handover::Handover;
+use inherited::Inherited;
+use log::{info, warn};
 use parts::Parts;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
+use successor::Program;
 use tasks::Tasks;
 
 /// Connections of the System API: origins, operators, a monitor.
@@ -55,8 +65,18 @@ pub struct Proxy {
     players: HttpEndpoint,
     operators: HttpEndpoint,
     grace: Duration,
+    upgrade_grace: Duration,
+    balancer: Arc<dyn Balancer>,
+    program: Program,
     tasks: Tasks,
 }
+
+/// How long a successor waits for what the process that it replaces knows.
+const HANDOVER_TIME: Duration = Duration::from_secs(10);
+/// How often a process that has handed over looks whether its last viewer has gone.
+const RETIRED_LOOK: Duration = Duration::from_millis(100);
+/// How often a process that has handed over counts a heartbeat for each origin: they go to its successor.
+const RETIRED_HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How this process is called among all proxies.
 struct ProxyName {
@@ -75,16 +95,27 @@ impl ProxyName {
 }
 
 impl Proxy {
-    /// Binds both servers and serves from now on, on threads of its own.
+    /// Binds both servers, or takes the sockets that were inherited, and serves from now on, on threads of its own.
     ///
     /// # Errors
     /// [`StartError`] when a port is taken, Redis does not answer, or the system lacks something.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    pub fn start(config: &Config, inherited: Inherited) -> Result<Self, StartError> {
+        let program = Program::own()?;
         let limits = Limits::raise_and_read();
         threads::set_max(usize::try_from(limits.mapped_threads).unwrap_or(usize::MAX));
-        let players = listen(config.http_server, "PROXY_HTTP_SERVER", "players")?;
-        let operators = listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?;
+        let players = match inherited.players {
+            Some(socket) => socket,
+            None => listen(config.http_server, "PROXY_HTTP_SERVER", "players")?,
+        };
+        let operators = match inherited.operators {
+            Some(socket) => socket,
+            None => listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?,
+        };
         let parts = Parts::build(config, &limits)?;
+        if let Some(predecessor) = &inherited.predecessor {
+            let handover = Handover::receive(predecessor, HANDOVER_TIME);
+            parts.take_over(handover.map_err(StartError::Handover)?);
+        }
         let name = ProxyName::random();
         let players = players_endpoint(config, &limits, &parts, &name, players)?;
         let status = {
@@ -105,10 +136,16 @@ impl Proxy {
         players.serve()?;
         operators.serve()?;
         let tasks = Tasks::start(config, &parts, status)?;
+        if let Some(predecessor) = &inherited.predecessor {
+            handover::tell_ready(predecessor).map_err(StartError::Handover)?;
+        }
         Ok(Self {
             players,
             operators,
             grace: config.grace_quit_timeout,
+            upgrade_grace: config.upgrade_grace,
+            balancer: parts.balancer,
+            program,
             tasks,
         })
     }
@@ -123,8 +160,64 @@ impl Proxy {
         self.operators.address()
     }
 
-    /// Ends it: accepts nobody, lets what runs go on for the grace time, then cuts it. The System API
-    /// stays for as long as there are streams, so that operators can watch them end.
+    /// Has a new process of the same program serve in this one's place, on the same sockets, with what this one knows.
+    /// Blocks until the new process serves, 10 s at most; then comes [`Proxy::retire`]. Gives the new process's id.
+    ///
+    /// # Errors
+    /// Why the new process does not serve. This one goes on as before.
+    pub fn upgrade(&self) -> io::Result<u32> {
+        let closed = || io::Error::other("this process has stopped listening");
+        let players = self.players.listener().socket().ok_or_else(closed)?;
+        let operators = self.operators.listener().socket().ok_or_else(closed)?;
+        let handover = Handover {
+            balancer: self.balancer.snapshot(),
+        };
+        self.program
+            .start_successor(&players, &operators, &handover)
+    }
+
+    /// Ends with the last viewer, after [`Proxy::upgrade`]: accepts nobody, closes each connection after the response
+    /// that is under way, and cuts what is left after the upgrade grace time. Where `is_asked_to_end` gives true, the
+    /// grace time of a normal end counts from then on.
+    pub fn retire(self, mut is_asked_to_end: impl FnMut() -> bool) {
+        let streams = self.players.streams();
+        let grace = self.upgrade_grace;
+        info!("handed over: {streams} streams may go on here for {grace:?}");
+        self.players.close(Closing::HandOver);
+        self.operators.close(Closing::HandOver);
+        let mut end = Instant::now() + grace;
+        let mut asked = false;
+        let mut heartbeat = Instant::now();
+        while !self.players.is_empty() && Instant::now() < end {
+            thread::sleep(RETIRED_LOOK);
+            if !asked && is_asked_to_end() {
+                asked = true;
+                end = end.min(Instant::now() + self.grace);
+            }
+            if heartbeat.elapsed() >= RETIRED_HEARTBEAT {
+                heartbeat = Instant::now();
+                self.keep_origins();
+            }
+        }
+        self.players.await_empty(Instant::now());
+        self.operators.await_empty(Instant::now());
+        self.tasks.end();
+        info!("ended");
+    }
+
+    /// Counts a heartbeat for each origin that was alive: channels that go on here may need another origin, hours
+    /// after the heartbeats have gone to the successor.
+    fn keep_origins(&self) {
+        for view in self.balancer.origins() {
+            if matches!(view.state, OriginState::Alive | OriginState::Draining)
+                && let Err(error) = self.balancer.register((*view.origin).clone())
+            {
+                warn!("origin {} cannot be kept: {error}", view.id);
+            }
+        }
+    }
+
+    /// Ends: releases both ports, lets what runs go on for the grace time, then cuts it.
     pub fn stop(self) {
         let streams = self.players.streams();
         info!(
@@ -132,9 +225,9 @@ impl Proxy {
             self.grace
         );
         let end = Instant::now() + self.grace;
-        self.players.close();
+        self.players.close(Closing::Release);
+        self.operators.close(Closing::Release);
         self.players.await_empty(end);
-        self.operators.close();
         self.operators
             .await_empty(end.min(Instant::now() + Duration::from_millis(500)));
         self.tasks.end();

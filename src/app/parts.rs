@@ -1,6 +1,7 @@
 //! The parts that both servers share.
 
 use crate::app::error::StartError;
+use crate::app::handover::Handover;
 use crate::balancer::Balancer;
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::Redis;
@@ -67,5 +68,10 @@ impl Parts {
             stats: Arc::default(),
             cache: Arc::new(HlsCache::new(config.hls_cache)),
         })
+    }
+
+    /// Goes on from what the process knew that this one replaces.
+    pub fn take_over(&self, handover: Handover) {
+        self.balancer.restore(handover.balancer);
     }
 }

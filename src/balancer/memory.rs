@@ -1,9 +1,11 @@
 //! The balancer of one proxy: everything in memory, behind one Mutex.
 
 mod shared;
+mod snapshot;
 
 use crate::balancer::origin::{Origin, OriginState};
 use crate::balancer::pins::{OriginSlot, Pins};
+use crate::balancer::snapshot::BalancerSnapshot;
 use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
 use crate::stream::url::StreamUrl;
 use log::{info, warn};
@@ -281,6 +283,14 @@ impl Balancer for Memory {
         drop(state);
         views.sort_by_key(|view| (view.state == OriginState::Stale, Reverse(view.streams)));
         views
+    }
+
+    fn snapshot(&self) -> BalancerSnapshot {
+        self.take_snapshot()
+    }
+
+    fn restore(&self, snapshot: BalancerSnapshot) {
+        self.restore_snapshot(snapshot);
     }
 }
 

@@ -5,10 +5,12 @@ pub mod origin;
 pub mod peer;
 mod pins;
 pub mod redis;
+pub mod snapshot;
 
 use crate::stream::url::StreamUrl;
 use origin::{Origin, OriginState};
 use peer::PeerStatus;
+use snapshot::BalancerSnapshot;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -81,6 +83,14 @@ pub trait Balancer: Send + Sync {
     /// A playlist of the stream was served, asked for at `host` and `path`: other proxies may be asked
     /// for its segments.
     fn playlist_served(&self, _stream: &StreamUrl, _host: Option<&str>, _path: &str) {}
+
+    /// What is known now, for a successor of this process. Empty where it is kept outside of the process.
+    fn snapshot(&self) -> BalancerSnapshot {
+        BalancerSnapshot::default()
+    }
+
+    /// Goes on from what a predecessor knew.
+    fn restore(&self, _snapshot: BalancerSnapshot) {}
 
     /// What other proxies of ours tell of themselves.
     fn other_proxies(&self) -> Vec<PeerStatus> {

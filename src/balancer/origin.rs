@@ -1,10 +1,10 @@
 //! An origin: a media server that has announced itself.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// What an origin has said of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Survives a restart of the server, and the cloning of its image.
     pub server: String,
@@ -18,7 +18,7 @@ pub struct Origin {
 }
 
 /// An origin's endpoints, in the words of its heartbeat; each names a port.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     pub rtmp: Vec<String>,
     pub http: Vec<String>,

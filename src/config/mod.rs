@@ -111,6 +111,10 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::timeout)]
     pub force_quit_timeout: Duration,
 
+    /// After SIGUSR2 has started a new process of this program, what runs in the old one may go on for this long
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::timeout)]
+    pub upgrade_grace: Duration,
+
     /// When set, System API calls need it; ps shows flags, so rather set it in the environment
     #[arg(long, value_name = "TOKEN", value_parser = values::token)]
     pub system_api_token: Option<String>,

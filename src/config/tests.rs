@@ -110,6 +110,7 @@ fn every_setting_is_taken_from_each_source() {
         ("trusted_proxies", "10.0.0.0/8"),
         ("grace_quit_timeout", "14s"),
         ("force_quit_timeout", "15s"),
+        ("upgrade_grace", "16s"),
         ("system_api_token", "t"),
         ("log_level", "trace"),
         ("hls_cache", "0"),

@@ -1,6 +1,7 @@
 //! The `demo` command: the proxy and two lab origins in one process, and what to try with them.
 
 use super::origin::{LabError, LabOrigin};
+use crate::app::inherited::Inherited;
 use crate::app::{Proxy, StartError};
 use crate::config::{Config, Listen, OriginArgs};
 use log::Level;
@@ -41,7 +42,7 @@ impl Demo {
     /// # Errors
     /// As [`Proxy::start`] and [`LabOrigin::start`].
     pub fn start(config: &Config) -> Result<Self, DemoError> {
-        let proxy = Proxy::start(config)?;
+        let proxy = Proxy::start(config, Inherited::default())?;
         let token = config.system_api_token.as_deref();
         let register = format!(
             "http://{}/api/v1/srs/register{}",

@@ -8,6 +8,7 @@ use super::identity::Identity;
 use super::sessions::HlsSessions;
 use super::stream::LabStream;
 use crate::config::{Listen, OriginArgs};
+use crate::listener::Closing;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
@@ -117,7 +118,7 @@ struct OriginInstance {
 impl OriginInstance {
     fn close(self) {
         drop(self.heartbeat);
-        self.front.close();
+        self.front.close(Closing::Release);
         self.front.await_empty(Instant::now());
     }
 }

@@ -8,9 +8,11 @@ use crate::listener::table::ConnectionTable;
 use crate::runtime::threads;
 use crate::runtime::warn_once::WarnOnce;
 use log::{debug, warn};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use parking_lot::{Mutex, MutexGuard};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -20,6 +22,13 @@ use std::time::{Duration, Instant};
 const STACK: usize = 128 * 1024;
 /// Pause after an `accept` or a thread that the system refused, before the next try.
 const PAUSE: Duration = Duration::from_millis(50);
+/// At the bound, how long a look for somebody who waits may take.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// How long a connection that was let in when the port was released may take to send a request.
+const LAST_REQUEST_TIME: Duration = Duration::from_secs(1);
 /// The same trouble is logged once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -36,30 +45,56 @@ pub struct Settings {
     pub id_prefix: String,
 }
 
+/// How a listener ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The port is free at once. Idle connections end; those that the kernel had already taken in are served one
+    /// request each.
+    Release,
+    /// Another process accepts on the same socket. Idle connections stay for one more request, whose response says
+    /// `Connection: close`: a player that asks at this moment must not find its connection closed.
+    HandOver,
+}
+
 /// A public listening socket and the clients that came in by it.
 pub struct Listener {
     settings: Settings,
-    listener: TcpListener,
+    address: SocketAddr,
+    /// The socket, until the listener closes; the accepting thread has it, too, until it has seen that.
+    socket: Mutex<Option<Arc<TcpListener>>>,
+    /// Wakes the accepting thread when the listener closes.
+    wake: OwnedFd,
     clients: Arc<ConnectionTable>,
     ids: RequestIds,
     /// Threads of connections, which outlive their entry in the table by a moment.
     threads: AtomicUsize,
     closing: AtomicBool,
+    /// Whether the socket goes on in another process.
+    handed_over: AtomicBool,
     complaints: WarnOnce<()>,
 }
 
 impl Listener {
-    /// A door on a listening socket; it opens with [`Listener::run`].
-    pub fn new(listener: TcpListener, settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
+    /// A listener on a listening socket; it accepts from [`Listener::run`] on.
+    ///
+    /// # Errors
+    /// What the system says of the socket, or when it has no descriptor left.
+    pub fn new(socket: TcpListener, settings: Settings) -> io::Result<Arc<Self>> {
+        // The accepting thread polls, for it must be woken without shutting the socket down, which may be another
+        // process's, too.
+        socket.set_nonblocking(true)?;
+        Ok(Arc::new(Self {
             ids: RequestIds::new(settings.id_prefix.clone()),
             settings,
-            listener,
+            address: socket.local_addr()?,
+            socket: Mutex::new(Some(Arc::new(socket))),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             clients: Arc::default(),
             threads: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             complaints: WarnOnce::new(Some(QUIET), 1),
-        })
+        }))
     }
 
     /// The clients that are in.
@@ -67,12 +102,27 @@ impl Listener {
         &self.clients
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the socket says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The listening socket; `None` once the listener has closed.
+    pub fn socket(&self) -> Option<Arc<TcpListener>> {
+        self.lock_socket().clone()
+    }
+
+    fn lock_socket(&self) -> MutexGuard<'_, Option<Arc<TcpListener>>> {
+        self.socket.lock()
+    }
+
+    /// How long a connection may be without a request now: no longer than a moment once the port has been released,
+    /// so that a client that was let in at the very end and asks for nothing does not hold up the end.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        match self.is_closing() && !self.handed_over.load(Ordering::Acquire) {
+            true => self.settings.idle_timeout.min(LAST_REQUEST_TIME),
+            false => self.settings.idle_timeout,
+        }
     }
 
     /// Whether [`Listener::close`] was called.
@@ -94,33 +144,56 @@ impl Listener {
 
     /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
     pub fn run(self: &Arc<Self>, queue: &Arc<dyn RequestQueue>) {
+        let Some(socket) = self.socket() else { return };
         while !self.is_closing() {
-            self.wait_for_room();
-            match self.listener.accept() {
-                Ok(_) if self.is_closing() => break,
-                Ok((socket, peer)) => self.let_in(socket, peer, queue),
-                Err(error) if self.is_closing() => {
-                    debug!("closed the door for {}: {error}", self.settings.name);
-                }
-                // Out of descriptors or memory, or the client was gone at once: never fatal.
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::ConnectionAborted {
-                        self.complain(&format!("cannot accept a connection: {error}"));
-                        thread::sleep(PAUSE);
-                    }
-                }
+            self.wait_for_room(&socket);
+            self.wait_for_somebody(&socket, None);
+            if !self.is_closing() {
+                self.accept(&socket, queue);
             }
         }
+        // Who is in the kernel's queue has connected, and would be reset: no other process takes this socket over.
+        if !self.handed_over.load(Ordering::Acquire) {
+            while self.accept(&socket, queue) {}
+        }
+        debug!("no longer listening for {}", self.settings.name);
     }
 
-    /// Stops accepting, and ends the connections that nobody is served on. Those with a worker go on
-    /// until it is done.
-    pub fn close(&self) {
+    /// Accepts one connection; gives whether there was one.
+    fn accept(self: &Arc<Self>, socket: &TcpListener, queue: &Arc<dyn RequestQueue>) -> bool {
+        match socket.accept() {
+            Ok((socket, peer)) => {
+                self.let_in(socket, peer, queue);
+                return true;
+            }
+            // The client was gone at once, or another process was faster.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock
+                ) => {}
+            // Out of descriptors or memory: never fatal.
+            Err(error) => {
+                self.complain(&format!("cannot accept a connection: {error}"));
+                thread::sleep(PAUSE);
+            }
+        }
+        false
+    }
+
+    /// Stops accepting. Connections with a worker go on until it is done; `how` tells what becomes of the port and
+    /// of connections on which nobody is served.
+    pub fn close(&self, how: Closing) {
+        self.handed_over
+            .store(how == Closing::HandOver, Ordering::Release);
         self.closing.store(true, Ordering::Release);
-        // Wakes `accept`, and has the kernel refuse further connections. An error means it is done.
-        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
-        for client in self.clients.all() {
-            client.end_if_idle();
+        drop(self.lock_socket().take());
+        // Fails only where the counter is full, and then the thread is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        if how == Closing::Release {
+            for client in self.clients.all() {
+                client.end_if_idle();
+            }
         }
     }
 
@@ -133,10 +206,10 @@ impl Listener {
 
     /// At the bound: when somebody waits, an idle connection makes room; where all are busy, new ones
     /// wait in the kernel's queue.
-    fn wait_for_room(&self) {
+    fn wait_for_room(&self, socket: &TcpListener) {
         while self.is_at_bound() && !self.is_closing() {
             // While nobody came somebody may have left.
-            if !self.somebody_waits() || !self.is_at_bound() {
+            if !self.wait_for_somebody(socket, Some(&LOOK)) || !self.is_at_bound() {
                 continue;
             }
             let bound = self.settings.connections;
@@ -166,19 +239,19 @@ impl Listener {
         }
     }
 
-    /// Waits a moment for a connection that is to be accepted.
-    fn somebody_waits(&self) -> bool {
-        let moment = Timespec {
-            tv_sec: 0,
-            tv_nsec: 100_000_000,
-        };
-        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-        let seen = poll(&mut fds, Some(&moment));
+    /// Waits for a connection that is to be accepted, until `time` is over or the listener closes. Gives whether
+    /// there is one.
+    fn wait_for_somebody(&self, socket: &TcpListener, time: Option<&Timespec>) -> bool {
+        let mut fds = [
+            PollFd::new(socket, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
+        ];
+        let seen = poll(&mut fds, time);
         // A signal, or a system without memory: neither may make this loop spin.
         if seen.is_err() {
             thread::sleep(PAUSE);
         }
-        seen.is_ok_and(|ready| ready > 0)
+        !fds[0].revents().is_empty()
     }
 
     /// Who makes room: one that is ending anyway; else, of the idle ones, one that has never asked
@@ -222,7 +295,7 @@ impl Listener {
                 listener: &listener,
                 id,
             };
-            let idle_timeout = listener.settings.idle_timeout;
+            let idle_timeout = listener.idle_timeout();
             Connection::new(&listener.ids, idle_timeout, &*queue, client).run();
             drop(guard);
         });

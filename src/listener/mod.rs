@@ -15,7 +15,7 @@ mod socket;
 mod table;
 
 pub use client::{ClientConnection, Ending, ReceivedRequest};
-pub use listener::{Listener, Settings};
+pub use listener::{Closing, Listener, Settings};
 pub use table::ConnectionTable;
 
 use crate::http::head::{Rejection, RequestHead};

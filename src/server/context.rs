@@ -15,6 +15,9 @@ pub struct ServerContext {
     pub stall: Duration,
     /// Set when the server ends: connections close after the response that is under way.
     pub closing: AtomicBool,
+    /// Set when another process serves on the same socket from now on: a response whose head is yet to be sent says
+    /// `Connection: close`, and no connection closes whose client was not told.
+    pub handed_over: AtomicBool,
     /// Is told of each request when it ends.
     pub observer: Arc<dyn RequestObserver>,
 }

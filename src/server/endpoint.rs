@@ -2,7 +2,7 @@
 //! has one.
 
 use crate::config::Listen;
-use crate::listener::{Listener, RequestQueue, Settings};
+use crate::listener::{Closing, Listener, RequestQueue, Settings};
 use crate::server::context::ServerContext;
 use crate::server::profile::ServerProfile;
 use crate::server::record::RequestObserver;
@@ -78,16 +78,17 @@ impl HttpEndpoint {
                 idle_timeout: settings.idle_timeout,
                 id_prefix: settings.id_prefix,
             },
-        );
+        )?;
         let context = Arc::new(ServerContext {
             profile: settings.profile,
             stall: settings.stall,
             closing: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             observer: settings.observer,
         });
         let (clients, bounds) = (listener.clients().clone(), settings.bounds);
         let server = Server::new(handler, context.clone(), clients, bounds)?;
-        let address = listener.address()?;
+        let address = listener.address();
         Ok(Self {
             listener,
             server,
@@ -116,6 +117,11 @@ impl HttpEndpoint {
         self.server.streams()
     }
 
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.listener.clients().is_empty()
+    }
+
     /// Serves from now on, on threads of its own.
     ///
     /// # Errors
@@ -135,10 +141,14 @@ impl HttpEndpoint {
         Ok(())
     }
 
-    /// Accepts nobody any more, and ends connections on which nobody is served.
-    pub fn close(&self) {
-        self.context.closing.store(true, Ordering::Release);
-        self.listener.close();
+    /// Accepts nobody any more; connections close after the response that is under way.
+    pub fn close(&self, how: Closing) {
+        let ends = match how {
+            Closing::Release => &self.context.closing,
+            Closing::HandOver => &self.context.handed_over,
+        };
+        ends.store(true, Ordering::Release);
+        self.listener.close(how);
     }
 
     /// Waits until the last client is gone; at `end` cuts those that are left.

@@ -11,7 +11,7 @@ use crate::server::response::{Framing, ResponseHead, error_bytes, head_bytes};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A request with its client. It is answered once; dropped without, it is a 500.
 pub struct Exchange {
@@ -126,6 +126,13 @@ impl Exchange {
         self.client.finish(ending);
     }
 
+    /// Decides, when the head is rendered, whether the client is told that the connection stays open.
+    fn decide_keep_alive(&mut self) -> bool {
+        let ends = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        self.head.keep_alive &= !ends(&self.context.closing) && !ends(&self.context.handed_over);
+        self.head.keep_alive
+    }
+
     fn keeps_alive(&self) -> bool {
         self.head.keep_alive && !self.context.closing.load(Ordering::Relaxed)
     }
@@ -178,7 +185,7 @@ impl Exchange {
             self.head.keep_alive = false;
         }
         let profile = self.context.profile;
-        let connection = profile.connection(self.keeps_alive(), self.head.version);
+        let connection = profile.connection(self.decide_keep_alive(), self.head.version);
         let bytes = head_bytes(profile, &self.record.id, head, framing, connection);
         (bytes, framing)
     }

@@ -138,6 +138,7 @@ impl Server {
 
     fn is_closing(&self) -> bool {
         self.context.closing.load(Ordering::Acquire)
+            || self.context.handed_over.load(Ordering::Acquire)
     }
 
     fn private(&self) -> MutexGuard<'_, Private> {

@@ -59,11 +59,18 @@ impl ProxyBuilder {
     /// When it ends before, or says nothing.
     #[track_caller]
     pub fn start(self) -> Proxy {
+        self.start_with(|_| {})
+    }
+
+    /// Starts it as [`ProxyBuilder::start`] does, with a last change to the command.
+    #[track_caller]
+    pub fn start_with(self, change: impl FnOnce(&mut Command)) -> Proxy {
         let mut command = without_settings(Command::new(&self.program));
         command
             .args(&self.args)
             .envs(self.environment)
             .current_dir(self.directory.path());
+        change(&mut command);
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut proxy = Proxy {
             process: Process::start("the proxy", &mut command),

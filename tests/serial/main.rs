@@ -9,6 +9,7 @@ mod scarce;
 mod slow_readers;
 mod soak;
 mod unknown_names;
+mod upgrade;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -3,3 +3,4 @@
 mod ending;
 mod log;
 mod start;
+mod upgrade;

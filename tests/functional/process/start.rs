@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 26] = [
+const SETTINGS: [(&str, &str, &str); 27] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -55,6 +55,7 @@ const SETTINGS: [(&str, &str, &str); 26] = [
         "127.0.0.0/8,::1/128",
     ),
     ("--grace-quit-timeout", "PROXY_GRACE_QUIT_TIMEOUT", "20s"),
+    ("--upgrade-grace", "PROXY_UPGRADE_GRACE", "24h"),
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
     ("--system-api-token", "PROXY_SYSTEM_API_TOKEN", "none"),
     ("--log-level", "PROXY_LOG_LEVEL", "info"),
@@ -200,6 +201,7 @@ fn each_bad_value_is_named_in_one_line() {
         ("--stream-wait", "5"),
         ("--trusted-proxies", "10.0.0.0/33"),
         ("--grace-quit-timeout", "0s"),
+        ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
         ("--log-level", "loud"),
         ("--hls-cache", "64MB"),
