@@ -6,7 +6,7 @@ mod snapshot;
 use crate::balancer::origin::{Origin, OriginState};
 use crate::balancer::pins::{OriginSlot, Pins};
 use crate::balancer::snapshot::BalancerSnapshot;
-use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
+use crate::balancer::{Balancer, Candidate, OriginId, OriginView, Unavailable};
 use crate::stream::url::StreamUrl;
 use log::{info, warn};
 use parking_lot::{Mutex, MutexGuard};
@@ -39,7 +39,7 @@ struct Tables {
 }
 
 struct OriginEntry {
-    id: Arc<str>,
+    id: OriginId,
     origin: Arc<Origin>,
     heartbeat: Instant,
     suspect_until: Option<Instant>,
@@ -102,7 +102,7 @@ impl Tables {
     }
 
     /// The origin's id, with its address where another entry has the same: images may be cloned whole.
-    fn id_for(&self, origin: &Origin, own: Option<OriginSlot>) -> String {
+    fn id_for(&self, origin: &Origin, own: Option<OriginSlot>) -> OriginId {
         let id = origin.id();
         let is_taken =
             |(slot, entry): (&OriginSlot, &OriginEntry)| Some(*slot) != own && *entry.id == *id;
@@ -110,8 +110,8 @@ impl Tables {
             return id;
         }
         match origin.http_address() {
-            Some(address) => format!("{id}@{address}"),
-            None => format!("{id}@{}", origin.ip),
+            Some(address) => format!("{id}@{address}").into(),
+            None => format!("{id}@{}", origin.ip).into(),
         }
     }
 
@@ -166,7 +166,7 @@ impl Balancer for Memory {
         let draining = before.is_some_and(|entry| entry.draining);
         let origin = Arc::new(origin);
         let entry = OriginEntry {
-            id: id.as_str().into(),
+            id: id.clone(),
             origin: origin.clone(),
             heartbeat: now,
             suspect_until: None,
@@ -232,14 +232,14 @@ impl Balancer for Memory {
         candidates
     }
 
-    fn pin(&self, stream: &StreamUrl, id: &str) {
+    fn pin(&self, stream: &StreamUrl, id: &OriginId) {
         let mut state = self.lock();
         if let Some(slot) = state.slot_of(id) {
             state.pins.set(stream, slot, Instant::now());
         }
     }
 
-    fn unpin(&self, stream: &StreamUrl, id: &str) {
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId) {
         let mut state = self.lock();
         let slot = state.slot_of(id);
         if slot.is_some() && state.pins.get(stream, Instant::now()) == slot {
@@ -247,7 +247,7 @@ impl Balancer for Memory {
         }
     }
 
-    fn suspect(&self, id: &str) {
+    fn suspect(&self, id: &OriginId) {
         let mut state = self.lock();
         if let Some(slot) = state.slot_of(id)
             && let Some(entry) = state.entries.get_mut(&slot)

@@ -7,6 +7,7 @@ mod pins;
 pub mod redis;
 pub mod snapshot;
 
+pub use crate::stream::origin_id::OriginId;
 use crate::stream::url::StreamUrl;
 use origin::{Origin, OriginState};
 use peer::PeerStatus;
@@ -23,7 +24,7 @@ pub struct Unavailable(pub String);
 /// An origin that may be asked.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    pub id: Arc<str>,
+    pub id: OriginId,
     pub origin: Arc<Origin>,
     pub state: OriginState,
 }
@@ -31,7 +32,7 @@ pub struct Candidate {
 /// An origin as operators see it.
 #[derive(Debug, Clone)]
 pub struct OriginView {
-    pub id: Arc<str>,
+    pub id: OriginId,
     pub origin: Arc<Origin>,
     pub state: OriginState,
     pub heartbeat_age: Duration,
@@ -58,13 +59,13 @@ pub trait Balancer: Send + Sync {
     fn candidates(&self) -> Vec<Candidate>;
 
     /// Pins a stream to the origin that served it.
-    fn pin(&self, stream: &StreamUrl, id: &str);
+    fn pin(&self, stream: &StreamUrl, id: &OriginId);
 
     /// Unpins a stream, where it is pinned to that origin.
-    fn unpin(&self, stream: &StreamUrl, id: &str);
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId);
 
     /// The origin could not be connected: it is asked last for 5 s, or until its next heartbeat.
-    fn suspect(&self, id: &str);
+    fn suspect(&self, id: &OriginId);
 
     /// An operator wants nothing new on an origin, or wants it back. Gives whether it is known.
     ///

@@ -1,5 +1,6 @@
 //! An origin: a media server that has announced itself.
 
+use crate::stream::origin_id::OriginId;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,8 +30,8 @@ pub struct Endpoints {
 
 impl Origin {
     /// `server-service-pid`, as the SRS project's proxy names it, too.
-    pub fn id(&self) -> String {
-        format!("{}-{}-{}", self.server, self.service, self.pid)
+    pub fn id(&self) -> OriginId {
+        format!("{}-{}-{}", self.server, self.service, self.pid).into()
     }
 
     /// Where its streams are; `None` for one that takes no HTTP.

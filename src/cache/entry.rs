@@ -18,7 +18,7 @@ pub const BLOCK: usize = 64 * 1024;
 /// Blocks that a reader takes at once: what one call may hand to its socket.
 const MAX_AT_ONCE: usize = 16;
 /// An origin's id, which changes with its restart.
-pub type OriginId = Arc<str>;
+pub use crate::stream::origin_id::OriginId;
 
 /// The head of an answer that is shared.
 #[derive(Debug)]

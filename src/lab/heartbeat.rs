@@ -180,7 +180,7 @@ mod tests {
             (address, address)
         );
         assert_eq!(
-            origin.id(),
+            *origin.id(),
             format!("vid-lab-a-4123-{}-{}", identity.service, identity.pid)
         );
     }

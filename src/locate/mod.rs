@@ -6,7 +6,7 @@ mod probe;
 mod published;
 
 use crate::balancer::origin::OriginState;
-use crate::balancer::{Balancer, Candidate};
+use crate::balancer::{Balancer, Candidate, OriginId};
 use crate::locate::poller::{ApiPoller, HIT_TIME, PublishQuery, PublishStatus, ROUND_GAP};
 use crate::locate::probe::{Probe, ProbeLimiter, SHORT_TIMEOUT};
 use crate::runtime::cancel::CancelToken;
@@ -120,7 +120,7 @@ enum Ground {
 
 /// An origin that was asked, without success when there is a next step.
 struct Asked {
-    id: Arc<str>,
+    id: OriginId,
     ground: Ground,
     listed: bool,
     /// It could not be connected.

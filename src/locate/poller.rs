@@ -1,8 +1,8 @@
 //! Rounds: asking the HTTP APIs of all origins at the same time which streams they publish, once for
 //! however many players wait.
 
-use crate::balancer::Candidate;
 use crate::balancer::origin::OriginState;
+use crate::balancer::{Candidate, OriginId};
 use crate::locate::published;
 use crate::locate::published::PublishedStreams;
 use crate::runtime::cancel::CancelToken;
@@ -32,11 +32,11 @@ const STACK: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishStatus {
     /// Origins that publish it, those with the exact vhost where there are any.
-    pub hits: Vec<Arc<str>>,
+    pub hits: Vec<OriginId>,
     /// Whether the hits are those with the exact vhost.
     pub exact: bool,
     /// Origins whose API answered, and does not list it.
-    pub misses: Vec<Arc<str>>,
+    pub misses: Vec<OriginId>,
 }
 
 /// What is asked of the APIs.
@@ -90,15 +90,15 @@ struct PollerState {
     newest: Option<Round>,
     /// When the one before it began: that one is over.
     before: Option<Instant>,
-    answers: HashMap<Arc<str>, Answer>,
+    answers: HashMap<OriginId, Answer>,
 }
 
 struct Round {
     began: Instant,
     /// Those that were asked.
-    asked: HashSet<Arc<str>>,
+    asked: HashSet<OriginId>,
     /// Those among them that have neither answered nor failed. Suspect ones are not waited for.
-    awaited: HashSet<Arc<str>>,
+    awaited: HashSet<OriginId>,
 }
 
 impl Round {

@@ -1,11 +1,12 @@
 //! Short tries: an origin that does not list a stream is asked for it all the same, for it may be an
 //! edge or have a file. SRS holds such a request open for ever, so a crowd must not do so all at once.
 
+use crate::balancer::OriginId;
 use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::Arc;
+
 use std::time::{Duration, Instant};
 
 /// What a short try may take.
@@ -21,7 +22,7 @@ const MAX_REMEMBERED: usize = 10_000;
 /// While a player waits for its turn it looks this often whether it has left.
 const LOOK: Duration = Duration::from_millis(100);
 
-type Key = (StreamUrl, Arc<str>);
+type Key = (StreamUrl, OriginId);
 
 /// Which tries are under way, and which were in vain. One for the process.
 #[derive(Debug, Default)]
@@ -55,7 +56,7 @@ impl ProbeLimiter {
     pub fn begin(
         &self,
         stream: &StreamUrl,
-        id: &Arc<str>,
+        id: &OriginId,
         cancel: &CancelToken,
     ) -> Option<Probe<'_>> {
         let key = (stream.clone(), id.clone());
@@ -78,7 +79,7 @@ impl ProbeLimiter {
     }
 
     /// The origin sent no head for that stream in time.
-    pub fn silent(&self, stream: &StreamUrl, id: &Arc<str>) {
+    pub fn silent(&self, stream: &StreamUrl, id: &OriginId) {
         let mut state = self.lock();
         if state.len() >= MAX_REMEMBERED {
             state.retain(|_, entry| entry.under_way > 0 || entry.silent_for(SILENT));
@@ -93,14 +94,14 @@ impl ProbeLimiter {
     }
 
     /// Whether the origin has been silent about that stream a moment ago.
-    pub fn was_silent(&self, stream: &StreamUrl, id: &Arc<str>) -> bool {
+    pub fn was_silent(&self, stream: &StreamUrl, id: &OriginId) -> bool {
         let state = self.lock();
         let entry = state.get(&(stream.clone(), id.clone()));
         entry.is_some_and(|entry| entry.silent_for(SILENT))
     }
 
     /// The origin has served that stream: what it was silent about is the past.
-    pub fn served(&self, stream: &StreamUrl, id: &Arc<str>) {
+    pub fn served(&self, stream: &StreamUrl, id: &OriginId) {
         let mut state = self.lock();
         if let Some(entry) = state.get_mut(&(stream.clone(), id.clone())) {
             entry.silent = None;
@@ -138,12 +139,20 @@ mod tests {
 
     #[test]
     fn so_many_at_once_and_the_next_when_one_is_over() {
-        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let (probes, id, line) = (
+            ProbeLimiter::default(),
+            OriginId::from("o"),
+            CancelToken::new(),
+        );
         let mut held: Vec<_> = (0..MAX_AT_ONCE)
             .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
         assert!(probes.begin(&stream("b"), &id, &line).is_some());
-        assert!(probes.begin(&stream("a"), &Arc::from("p"), &line).is_some());
+        assert!(
+            probes
+                .begin(&stream("a"), &OriginId::from("p"), &line)
+                .is_some()
+        );
         thread::scope(|scope| {
             let next = scope.spawn(|| probes.begin(&stream("a"), &id, &line).is_some());
             thread::sleep(Duration::from_millis(20));
@@ -157,7 +166,11 @@ mod tests {
 
     #[test]
     fn one_in_vain_is_for_all_who_wait() {
-        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let (probes, id, line) = (
+            ProbeLimiter::default(),
+            OriginId::from("o"),
+            CancelToken::new(),
+        );
         let _held: Vec<_> = (0..MAX_AT_ONCE)
             .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
@@ -174,7 +187,11 @@ mod tests {
 
     #[test]
     fn a_player_that_leaves_waits_no_longer() {
-        let (probes, id, line) = (ProbeLimiter::default(), Arc::from("o"), CancelToken::new());
+        let (probes, id, line) = (
+            ProbeLimiter::default(),
+            OriginId::from("o"),
+            CancelToken::new(),
+        );
         let _held: Vec<_> = (0..MAX_AT_ONCE)
             .map(|_| probes.begin(&stream("a"), &id, &line).unwrap())
             .collect();
@@ -185,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let probes = ProbeLimiter::default();
-        let id: Arc<str> = "o".into();
+        let id: OriginId = "o".into();
         for n in 0..MAX_REMEMBERED * 2 + 10 {
             probes.silent(&stream(&n.to_string()), &id);
         }

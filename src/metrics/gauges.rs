@@ -205,7 +205,7 @@ mod tests {
             },
         };
         OriginView {
-            id: origin.id().into(),
+            id: origin.id(),
             origin: Arc::new(origin),
             state,
             heartbeat_age: Duration::ZERO,

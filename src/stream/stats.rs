@@ -1,5 +1,6 @@
 //! Who watches what: viewers and bytes of each stream that is being served.
 
+use crate::stream::origin_id::OriginId;
 use crate::stream::url::StreamUrl;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ struct Counters {
 #[derive(Debug)]
 struct StreamEntry {
     counters: Arc<Counters>,
-    origin: Arc<str>,
+    origin: OriginId,
     address: String,
     since: SystemTime,
     seen: Instant,
@@ -58,7 +59,7 @@ struct StreamEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamView {
     pub url: StreamUrl,
-    pub origin: Arc<str>,
+    pub origin: OriginId,
     pub address: String,
     /// Live connections, and HLS players of the last 30 s.
     pub viewers: usize,
@@ -120,7 +121,7 @@ impl StreamStats {
     }
 
     /// A live viewer of a stream comes, served by that origin.
-    pub fn live(self: &Arc<Self>, stream: &StreamUrl, origin: &Arc<str>, address: &str) -> Viewer {
+    pub fn live(self: &Arc<Self>, stream: &StreamUrl, origin: &OriginId, address: &str) -> Viewer {
         let meter = self.touch(stream, origin, address, None);
         meter.own.live.fetch_add(1, Ordering::Relaxed);
         Viewer {
@@ -134,7 +135,7 @@ impl StreamStats {
     pub fn touch(
         &self,
         stream: &StreamUrl,
-        origin: &Arc<str>,
+        origin: &OriginId,
         address: &str,
         player: Option<u64>,
     ) -> ByteCounter {
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn live_viewers_and_hls_players_are_counted_together() {
         let viewers = Arc::new(StreamStats::default());
-        let origin: Arc<str> = "o".into();
+        let origin: OriginId = "o".into();
         let one = viewers.live(&stream("a"), &origin, "x:1");
         let two = viewers.live(&stream("a"), &origin, "x:1");
         for player in [1, 1, 2] {

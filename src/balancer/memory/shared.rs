@@ -1,8 +1,8 @@
 //! What the Redis balancer needs of the memory that it goes on from.
 
-use crate::balancer::Balancer;
 use crate::balancer::memory::{Memory, OriginEntry};
 use crate::balancer::origin::Origin;
+use crate::balancer::{Balancer, OriginId};
 use crate::stream::url::StreamUrl;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ impl Memory {
     }
 
     /// The id of the entry that a registration of `origin` replaces, when it is another one's.
-    pub fn replaces(&self, origin: &Origin) -> Option<Arc<str>> {
+    pub fn replaces(&self, origin: &Origin) -> Option<OriginId> {
         let state = self.lock();
         let slot = state.replaced_by(origin).into_iter().next()?;
         let id = state.entries.get(&slot)?.id.clone();
@@ -38,7 +38,7 @@ impl Memory {
 
     /// The id by which an origin is known that was once `id`: itself, or that of the only origin with
     /// the same server, which then has restarted.
-    pub fn current_id(&self, id: &str) -> Option<Arc<str>> {
+    pub fn current_id(&self, id: &str) -> Option<OriginId> {
         let state = self.lock();
         if let Some(slot) = state.slot_of(id) {
             return state.entries.get(&slot).map(|entry| entry.id.clone());
@@ -59,7 +59,7 @@ impl Memory {
     }
 
     /// All pins.
-    pub fn pins(&self) -> Vec<(StreamUrl, Arc<str>)> {
+    pub fn pins(&self) -> Vec<(StreamUrl, OriginId)> {
         let state = self.lock();
         let id = |slot| state.entries.get(&slot).map(|entry| entry.id.clone());
         state

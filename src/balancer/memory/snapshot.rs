@@ -42,7 +42,7 @@ impl Memory {
         }
         for (stream, id) in snapshot.pins {
             if let Some(stream) = StreamUrl::parse(&stream) {
-                self.pin(&stream, &id);
+                self.pin(&stream, &id.into());
             }
         }
     }
@@ -51,6 +51,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::OriginId;
     use crate::balancer::origin::{Endpoints, Origin, OriginState};
 
     fn origin(pid: &str, port: u16) -> Origin {
@@ -82,10 +83,10 @@ mod tests {
         let new = Memory::new(ttl);
         new.restore(serde_json::from_str(&text).unwrap());
 
-        let states = |memory: &Memory| -> Vec<(String, OriginState, usize)> {
+        let states = |memory: &Memory| -> Vec<(OriginId, OriginState, usize)> {
             let views = memory.origins().into_iter();
             let mut states: Vec<_> = views
-                .map(|view| (view.id.to_string(), view.state, view.streams))
+                .map(|view| (view.id.clone(), view.state, view.streams))
                 .collect();
             states.sort();
             states

@@ -30,8 +30,8 @@ fn stream(name: &str) -> StreamUrl {
     StreamUrl::parse(&format!("__defaultVhost__/live/{name}")).unwrap()
 }
 
-fn id(server: &str) -> String {
-    format!("{server}-s-1")
+fn id(server: &str) -> OriginId {
+    format!("{server}-s-1").into()
 }
 
 /// The servers of all candidates, in order.
@@ -78,7 +78,7 @@ fn a_pin_sticks_until_it_moves() {
     assert_eq!(memory.lock().pins.len(), 1);
     memory.unpin(&stream("x"), &id("a"));
     assert_eq!((pinned(&memory, "x"), memory.lock().pins.len()), (None, 0));
-    memory.pin(&stream("x"), "nobody");
+    memory.pin(&stream("x"), &"nobody".into());
     assert_eq!(pinned(&memory, "x"), None);
 }
 
@@ -218,8 +218,8 @@ fn clones_both_stay_and_never_share_an_id() {
         "clone-s-1@192.0.2.3:1",
     ];
     assert_eq!(ids, own, "and each heartbeat keeps its id");
-    memory.pin(&stream("x"), own[1]);
-    memory.suspect(own[2]);
+    memory.pin(&stream("x"), &own[1].into());
+    memory.suspect(&own[2].into());
     let states: Vec<_> = memory.origins().iter().map(|it| it.state).collect();
     assert_eq!(
         states

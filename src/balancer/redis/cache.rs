@@ -1,12 +1,12 @@
 //! What this proxy knows of Redis: short copies of pins and sessions, and the memory beneath.
 
+use crate::balancer::OriginId;
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::recent::Recent;
 use crate::runtime::warn_once::WarnOnce;
 use crate::stream::url::StreamUrl;
 use log::warn;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Streams whose copies are kept at least.
@@ -46,7 +46,7 @@ pub struct CachedPin {
     /// When this proxy changed it last.
     pub changed: Option<Instant>,
     /// The origin's id.
-    pub id: Option<Arc<str>>,
+    pub id: Option<OriginId>,
     /// When it was written last. `None` with an id: Redis has another, or was away.
     pub written: Option<Instant>,
 }

@@ -17,7 +17,7 @@ mod sync;
 
 use crate::balancer::origin::Origin;
 use crate::balancer::peer::PeerStatus;
-use crate::balancer::{Balancer, Candidate, OriginView, Unavailable};
+use crate::balancer::{Balancer, Candidate, OriginId, OriginView, Unavailable};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
 use ::redis::{Value, cmd};
@@ -188,7 +188,7 @@ impl Balancer for Redis {
         self.shared.memory.candidates()
     }
 
-    fn pin(&self, stream: &StreamUrl, id: &str) {
+    fn pin(&self, stream: &StreamUrl, id: &OriginId) {
         let now = Instant::now();
         {
             let mut cache = self.shared.cache();
@@ -200,7 +200,7 @@ impl Balancer for Redis {
                 return self.shared.memory.pin(stream, id);
             }
             if !same {
-                copy.id = Some(id.into());
+                copy.id = Some(id.clone());
                 (copy.changed, copy.looked) = (Some(now), Some(now));
             }
             copy.written = Some(now);
@@ -213,7 +213,7 @@ impl Balancer for Redis {
         }
     }
 
-    fn unpin(&self, stream: &StreamUrl, id: &str) {
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId) {
         {
             let mut cache = self.shared.cache();
             self.shared.memory.unpin(stream, id);
@@ -229,10 +229,10 @@ impl Balancer for Redis {
             .announce(vec![eval(keys::UNPIN, &names, &[keys::server(id)])]);
     }
 
-    fn suspect(&self, id: &str) {
+    fn suspect(&self, id: &OriginId) {
         self.shared.memory.suspect(id);
         let origins = self.shared.memory.snapshot();
-        if let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == id) {
+        if let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == *id) {
             let mut set = cmd("SET");
             // Another text each time, so that a new suspicion differs from the last.
             set.arg(keys::suspect(origin)).arg(fastrand::u64(..));

@@ -48,8 +48,8 @@ fn answer(age: Duration, url: Option<&str>) -> Answer {
     }
 }
 
-fn ids(names: &[&str]) -> Vec<Arc<str>> {
-    names.iter().map(|name| Arc::from(*name)).collect()
+fn ids(names: &[&str]) -> Vec<OriginId> {
+    names.iter().map(|name| OriginId::from(*name)).collect()
 }
 
 #[test]
