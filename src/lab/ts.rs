@@ -4,7 +4,8 @@ use super::clip::Clip;
 use super::muxer::Muxer;
 use super::timeline::{Frame, Track};
 use crate::media::adts;
-use crate::media::ts::packet::{self, PROGRAM};
+use crate::media::ts::packet;
+use crate::media::ts::section::{self, PROGRAM};
 
 /// The PIDs that SRS uses.
 const PAT_PID: u16 = 0;
@@ -77,7 +78,7 @@ impl<'c> TsMuxer<'c> {
         ]
         .concat();
         for (pid, table_id, body) in [(PAT_PID, 0, &pat[..]), (PMT_PID, 2, &pmt[..])] {
-            let section = packet::section(table_id, body);
+            let section = section::payload(table_id, body);
             let mut counter = self.counters.tables;
             packet::write(out, pid, &mut counter, &section, &[]);
         }
