@@ -25,8 +25,8 @@ const OUT_OF_STEP: i64 = 10_000;
 /// Bytes that are kept for tags in work; what a larger one needed is given back.
 const MAX_SCRATCH: usize = 256 * 1024;
 
-const VIDEO: usize = 0;
-const AUDIO: usize = 1;
+const VIDEO: u16 = 0;
+const AUDIO: u16 = 1;
 /// Bits of the header's flags.
 const VIDEO_FLAG: u8 = 1;
 const AUDIO_FLAG: u8 = 4;

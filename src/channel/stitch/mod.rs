@@ -5,6 +5,8 @@
 
 mod flv;
 mod frames;
+#[cfg(test)]
+mod players;
 mod presence;
 mod timeline;
 mod ts;

@@ -2,6 +2,9 @@
 //!
 //! Times are signed ticks that do not wrap, in the unit of the format (FLV: 1 ms; TS: 1/90 000 s).
 
+/// The most tracks of a stream whose times are looked at.
+const MAX_TRACKS: usize = 32;
+
 /// The origin's clock, whose numbers have so few bits that they wrap: 32 in FLV (49.7 days), 33 in TS (26.5 h).
 #[derive(Clone, Copy, Debug)]
 struct Clock {
@@ -25,6 +28,7 @@ impl Clock {
 /// What was sent last of one track (video, an audio language).
 #[derive(Clone, Copy, Debug)]
 struct Track {
+    id: u16,
     video: bool,
     /// Decoding time of the last frame.
     last: Option<i64>,
@@ -92,21 +96,26 @@ impl Timeline {
     }
 
     /// The last decoding time sent on that track.
-    pub fn last_of(&self, track: usize) -> Option<i64> {
-        self.tracks.get(track).and_then(|track| track.last)
+    pub fn last_of(&self, id: u16) -> Option<i64> {
+        let track = self.tracks.iter().find(|track| track.id == id);
+        track.and_then(|track| track.last)
     }
 
-    /// Notes that a frame was sent at those outgoing times. Tracks are numbered by the caller, at most 32.
-    pub fn sent(&mut self, track: usize, video: bool, times: Times) {
-        while self.tracks.len() <= track.min(31) {
+    /// Notes that a frame was sent at those outgoing times. Tracks are numbered by the caller; of more than 32 the
+    /// others are not looked at.
+    pub fn sent(&mut self, id: u16, video: bool, times: Times) {
+        let index = self.tracks.iter().position(|track| track.id == id);
+        if index.is_none() && self.tracks.len() < MAX_TRACKS {
             self.tracks.push(Track {
+                id,
                 video,
                 last: None,
                 shown: i64::MIN,
                 step: 0,
             });
         }
-        let Some(track) = self.tracks.get_mut(track) else {
+        let index = index.unwrap_or(self.tracks.len() - 1);
+        let Some(track) = self.tracks.get_mut(index).filter(|track| track.id == id) else {
             return;
         };
         let step = track.last.map_or(0, |last| times.dts - last);
@@ -255,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_numbers_can_come(numbers in prop::collection::vec((0..3usize, any::<u32>(), any::<i32>()), 1..50), splices in 1..5usize) {
+        fn any_numbers_can_come(numbers in prop::collection::vec((0..3u16, any::<u32>(), any::<i32>()), 1..50), splices in 1..5usize) {
             let mut timeline = Timeline::new(32, 1000);
             for chunk in numbers.chunks(numbers.len().div_ceil(splices)) {
                 timeline.splice();

@@ -37,10 +37,10 @@ impl RandomAccess {
             if self.is_slice {
                 return Some(is_intra(*byte));
             }
-            if self.last == 1 {
-                if let Some(found) = self.unit(*byte) {
-                    return Some(found);
-                }
+            if self.last == 1
+                && let Some(found) = self.unit(*byte)
+            {
+                return Some(found);
             }
             self.last = (self.last << 8 | u32::from(*byte)) & 0xFF_FFFF;
         }

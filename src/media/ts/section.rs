@@ -5,8 +5,6 @@ use super::packet::{self, ROOM};
 /// The program that the sections are about, and the number of the transport stream: there is only one.
 pub const PROGRAM: u8 = 1;
 
-/// The most bytes of a section with its header: its length has 12 bits.
-const MAX_SECTION: usize = 3 + 0xFFF;
 /// Bytes before a table's own content, and of the CRC behind it.
 const HEAD: usize = 8;
 const CRC: usize = 4;
@@ -82,7 +80,7 @@ pub fn content(section: &[u8], table_id: u8) -> Option<&[u8]> {
     (section[0] == table_id && section[5] & 1 == 1).then_some(content)
 }
 
-/// Puts the sections of one PID together.
+/// Puts the sections of one PID together. A section has at most 4 KiB, for its length has 12 bits.
 #[derive(Clone, Debug, Default)]
 pub struct SectionAssembler {
     part: Vec<u8>,
@@ -151,6 +149,9 @@ mod tests {
     use super::*;
     use crate::media::ts::packet::{DISCONTINUITY_FIELD, PACKET, Packet};
     use proptest::prelude::*;
+
+    /// The most bytes of a section with its header: its length has 12 bits.
+    const MAX_SECTION: usize = 3 + 0xFFF;
 
     #[test]
     fn crc_of_the_usual_check() {
