@@ -3,11 +3,11 @@
 //! [`Proxy::start`] goes through its steps in order: bind the ports, choose where origins are kept, build the parts
 //! that both servers share, build the two servers, log what listens where, start the background tasks.
 
-mod default_backend;
 mod error;
 mod handover;
 pub mod inherited;
 mod parts;
+mod static_origins;
 mod successor;
 mod tasks;
 

@@ -1,7 +1,7 @@
 //! What the proxy does by itself from time to time, each task on a thread of its own.
 
-use super::default_backend::DefaultBackend;
 use super::parts::Parts;
+use super::static_origins::StaticOrigins;
 use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
 use crate::config::Config;
@@ -45,11 +45,10 @@ impl Tasks {
                 redis.announce(&status());
             })?;
         }
-        if let Some(settings) = &config.default_backend {
-            let backend = DefaultBackend::new(settings, parts.balancer.clone());
-            backend.register();
-            let time = DefaultBackend::interval(config.origin_server_ttl);
-            tasks.every("default backend", time, move || backend.register())?;
+        if let Some(mut origins) = StaticOrigins::new(config, parts.balancer.clone()) {
+            origins.register_addresses();
+            let time = StaticOrigins::interval(config.origin_server_ttl);
+            tasks.at_once_and_every("static origins", time, move || origins.register())?;
         }
         Ok(tasks)
     }
@@ -90,11 +89,25 @@ impl Tasks {
         time: Duration,
         mut work: impl FnMut() + Send + 'static,
     ) -> io::Result<()> {
+        let mut is_first = true;
+        self.at_once_and_every(name, time, move || {
+            if !std::mem::take(&mut is_first) {
+                work();
+            }
+        })
+    }
+
+    fn at_once_and_every(
+        &self,
+        name: &str,
+        time: Duration,
+        mut work: impl FnMut() + Send + 'static,
+    ) -> io::Result<()> {
         let ended = self.ended.clone();
         let turn = move || {
             while !ended.load(Ordering::Acquire) {
-                thread::sleep(time);
                 work();
+                thread::sleep(time);
             }
         };
         thread::Builder::new()

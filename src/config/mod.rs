@@ -10,13 +10,13 @@ mod error;
 mod listen;
 mod names;
 mod sources;
+mod static_origin;
 #[cfg(test)]
 mod tests;
 mod trusted;
 mod values;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use log::LevelFilter;
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use sources::{parse, parse_from};
+pub use static_origin::{OriginList, StaticOrigin};
 pub use trusted::TrustedProxies;
 pub use values::LoadBalancerType;
 
@@ -69,7 +70,11 @@ pub struct Config {
 
     /// The origin to register at start and to keep alive, if one is wanted.
     #[arg(skip)]
-    pub default_backend: Option<DefaultBackend>,
+    pub default_backend: Option<StaticOrigin>,
+
+    /// Origins that send no heartbeats: URLs with commas between, such as http://srs1:8080?api=1985
+    #[arg(long, value_name = "LIST", value_parser = OriginList::parse)]
+    pub origins: Option<OriginList>,
 
     /// An origin without a heartbeat for this long is not picked while another is alive
     #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = values::timeout)]
@@ -132,11 +137,11 @@ impl Config {
     /// Puts together what takes more than one setting.
     fn finish(mut self) -> Self {
         let backend = &self.default_backend_settings;
-        self.default_backend = backend.enabled.then_some(DefaultBackend {
-            ip: backend.ip,
+        self.default_backend = backend.enabled.then(|| StaticOrigin {
+            host: backend.ip.clone(),
             http: backend.http,
-            api: backend.api,
-            rtmp: backend.rtmp,
+            api: Some(backend.api),
+            rtmp: Some(backend.rtmp),
         });
         // An empty flag is the way to say "none" over a value in the environment.
         self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
@@ -187,19 +192,6 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// An origin that the proxy itself registers at start and keeps alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DefaultBackend {
-    /// Its address.
-    pub ip: IpAddr,
-    /// Port of its HTTP streams.
-    pub http: u16,
-    /// Port of its HTTP API.
-    pub api: u16,
-    /// Port of its RTMP service.
-    pub rtmp: u16,
-}
-
 #[derive(clap::Args)]
 #[group(skip)]
 struct DefaultBackendSettings {
@@ -207,9 +199,9 @@ struct DefaultBackendSettings {
     #[arg(id = "default_backend_enabled", long = "default-backend-enabled", value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = values::on_off)]
     enabled: bool,
 
-    /// Address of that origin
-    #[arg(id = "default_backend_ip", long = "default-backend-ip", value_name = "IP", default_value = "127.0.0.1", value_parser = values::ip)]
-    ip: IpAddr,
+    /// Address or name of that origin; a name is looked up again and again
+    #[arg(id = "default_backend_ip", long = "default-backend-ip", value_name = "HOST", default_value = "127.0.0.1", value_parser = values::host)]
+    ip: String,
 
     /// Port of its HTTP streams
     #[arg(id = "default_backend_http", long = "default-backend-http", value_name = "PORT", default_value = "8080", value_parser = values::port)]

@@ -95,6 +95,7 @@ fn every_setting_is_taken_from_each_source() {
         ("redis_port", "3"),
         ("redis_password", "p"),
         ("redis_db", "4"),
+        ("origins", "http://a:1"),
         ("default_backend_enabled", "on"),
         ("default_backend_ip", "::1"),
         ("default_backend_http", "5"),
@@ -160,11 +161,11 @@ fn every_setting_is_taken_from_each_source() {
         );
         assert_eq!(
             config.default_backend,
-            Some(DefaultBackend {
-                ip: "::1".parse().unwrap(),
+            Some(StaticOrigin {
+                host: "::1".to_owned(),
                 http: 5,
-                api: 6,
-                rtmp: 7
+                api: Some(6),
+                rtmp: Some(7),
             })
         );
         let seconds = [

@@ -4,3 +4,4 @@ mod guard;
 mod metrics;
 mod operators;
 mod register;
+mod static_origins;

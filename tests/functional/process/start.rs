@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 27] = [
+const SETTINGS: [(&str, &str, &str); 28] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -26,6 +26,7 @@ const SETTINGS: [(&str, &str, &str); 27] = [
         "PROXY_DEFAULT_BACKEND_ENABLED",
         "off",
     ),
+    ("--origins", "PROXY_ORIGINS", "none"),
     (
         "--default-backend-ip",
         "PROXY_DEFAULT_BACKEND_IP",
@@ -188,7 +189,8 @@ fn each_bad_value_is_named_in_one_line() {
         ("--redis-port", "0"),
         ("--redis-db", "-1"),
         ("--default-backend-enabled", "maybe"),
-        ("--default-backend-ip", "host"),
+        ("--default-backend-ip", "ho:st"),
+        ("--origins", "srs1:8080"),
         ("--default-backend-http", "0"),
         ("--default-backend-api", "x"),
         ("--default-backend-rtmp", "65536"),
