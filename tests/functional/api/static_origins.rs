@@ -5,7 +5,9 @@ use crate::common::answer::Reply;
 use crate::common::fetch::get;
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
+use crate::common::shared::origins;
 use crate::common::wait::wait_until;
+use serde_json::Value;
 
 fn origin_with(name: &str) -> Origin {
     let origin = Origin::start();
@@ -14,19 +16,9 @@ fn origin_with(name: &str) -> Origin {
     origin
 }
 
-fn origins(proxy: &Proxy) -> Vec<(String, String)> {
-    let response = get(proxy.api, "/api/v1/origins");
-    let list = response.json();
-    let list = list["data"]
-        .as_array()
-        .or(list["origins"].as_array())
-        .cloned();
-    let field =
-        |it: &serde_json::Value, name: &str| it[name].as_str().unwrap_or_default().to_owned();
-    list.expect("a list")
-        .iter()
-        .map(|it| (field(it, "id"), field(it, "state")))
-        .collect()
+fn states(proxy: &Proxy) -> Vec<String> {
+    let state = |it: Value| it["state"].as_str().unwrap_or_default().to_owned();
+    origins(proxy).into_iter().map(state).collect()
 }
 
 #[test]
@@ -51,7 +43,7 @@ fn several_by_address_and_by_name_are_asked_without_heartbeats() {
     while begin.elapsed() < std::time::Duration::from_millis(2_000) {
         assert_eq!(get(proxy.http, "/live/one.flv").text(), "one");
         assert!(
-            origins(&proxy).iter().all(|(_, state)| state == "alive"),
+            states(&proxy).iter().all(|state| state == "alive"),
             "{:?}",
             origins(&proxy)
         );
