@@ -15,6 +15,7 @@ use crate::api::{Guard, Operators, PlayerStats};
 use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
 use crate::balancer::peer::PeerStatus;
+use crate::channel::Channels;
 use crate::config::Config;
 use crate::files::Files;
 use crate::listener::Closing;
@@ -64,6 +65,7 @@ const OPERATORS: &str = "origins and operators";
 pub struct Proxy {
     players: HttpEndpoint,
     operators: HttpEndpoint,
+    channels: Arc<Channels>,
     grace: Duration,
     upgrade_grace: Duration,
     balancer: Arc<dyn Balancer>,
@@ -142,6 +144,7 @@ impl Proxy {
         Ok(Self {
             players,
             operators,
+            channels: parts.channels.clone(),
             grace: config.grace_quit_timeout,
             upgrade_grace: config.upgrade_grace,
             balancer: parts.balancer,
@@ -227,6 +230,7 @@ impl Proxy {
         let end = Instant::now() + self.grace;
         self.players.close(Closing::Release);
         self.operators.close(Closing::Release);
+        self.channels.stop();
         self.players.await_empty(end);
         self.operators
             .await_empty(end.min(Instant::now() + Duration::from_millis(500)));
@@ -260,6 +264,7 @@ fn players_endpoint(
         },
         stats: parts.stats.clone(),
         cache: parts.cache.clone(),
+        channels: parts.channels.clone(),
         files: config
             .static_files
             .clone()

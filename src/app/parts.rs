@@ -6,6 +6,7 @@ use crate::balancer::Balancer;
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::Redis;
 use crate::cache::HlsCache;
+use crate::channel::{ChannelSettings, Channels};
 use crate::config::{Config, LoadBalancerType};
 use crate::locate::OriginLocator;
 use crate::locate::poller::ApiPoller;
@@ -28,6 +29,7 @@ pub struct Parts {
     pub locator: Arc<OriginLocator>,
     pub stats: Arc<StreamStats>,
     pub cache: Arc<HlsCache>,
+    pub channels: Arc<Channels>,
 }
 
 impl Parts {
@@ -67,6 +69,13 @@ impl Parts {
             locator: Arc::new(locator),
             stats: Arc::default(),
             cache: Arc::new(HlsCache::new(config.hls_cache)),
+            channels: Channels::new(ChannelSettings {
+                share: config.live_share,
+                gop_cache: config.gop_cache,
+                buffer: config.live_buffer,
+                resume: config.live_resume,
+                max_streams: config.max_streams,
+            }),
         })
     }
 

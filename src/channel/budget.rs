@@ -1,20 +1,30 @@
 //! Memory for live channels: one limit for the rings of all of them together.
 
-use crate::channel::ring::Ring;
 use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Bytes beyond its buffer that a piece takes: its head, two allocations, its place in a ring.
 const PER_PIECE: usize = 160;
 
+/// Who holds memory of the budget, and can let go of some.
+pub trait Holder: Debug + Send + Sync {
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize;
+
+    /// Lets go of the oldest until `bytes` are free, never of the newest; with `keep_group` of nothing that a
+    /// new viewer begins with.
+    fn trim(&self, bytes: usize, keep_group: bool);
+}
+
 /// The limit (`PROXY_LIVE_BUFFER`) and what is used of it.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
-    rings: Mutex<Vec<Weak<Ring>>>,
+    rings: Mutex<Vec<Weak<dyn Holder>>>,
 }
 
 /// A share of the budget, given back when dropped.
@@ -56,10 +66,10 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn enrol(&self, ring: &Arc<Ring>) {
+    pub fn enrol(&self, ring: Weak<dyn Holder>) {
         let mut rings = self.lock();
         rings.retain(|ring| ring.strong_count() > 0);
-        rings.push(Arc::downgrade(ring));
+        rings.push(ring);
     }
 
     fn excess(&self, limit: usize) -> usize {
@@ -74,7 +84,8 @@ impl Budget {
             return;
         }
         let target = self.limit - self.limit / 16;
-        let mut rings: Vec<Arc<Ring>> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut rings: Vec<Arc<dyn Holder>> =
+            self.lock().iter().filter_map(Weak::upgrade).collect();
         rings.sort_by_key(|ring| Reverse(ring.bytes()));
         let share = target / rings.len().max(1);
         for keep_group in [true, false] {
@@ -96,7 +107,7 @@ impl Budget {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Ring>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Holder>>> {
         // Nothing panics while it is held.
         self.rings.lock()
     }

@@ -64,7 +64,7 @@ impl Piece {
 pub struct PieceBuilder {
     /// Room for the size line, then the units.
     buffer: Vec<u8>,
-    starts_group: bool,
+    opening: Option<Arc<[u8]>>,
 }
 
 /// What is rendered but not yet in a ring.
@@ -72,7 +72,7 @@ pub struct PieceBuilder {
 pub struct Rendered {
     chunk: Box<[u8]>,
     start: usize,
-    starts_group: bool,
+    opening: Option<Arc<[u8]>>,
 }
 
 impl PieceBuilder {
@@ -81,11 +81,12 @@ impl PieceBuilder {
         self.buffer.len() <= SIZE_LINE
     }
 
-    /// Adds a whole unit. One that starts a group must be the first: take the rest before.
-    pub fn add(&mut self, unit: &[u8], starts_group: bool) {
+    /// Adds a whole unit. Where it is the first and a player can begin there, `opening` is what the player gets
+    /// before it.
+    pub fn add(&mut self, unit: &[u8], opening: Option<&Arc<[u8]>>) {
         if self.is_empty() {
             self.buffer.resize(SIZE_LINE, 0);
-            self.starts_group = starts_group;
+            self.opening = opening.cloned();
         }
         self.buffer.extend_from_slice(unit);
     }
@@ -103,7 +104,7 @@ impl PieceBuilder {
         let rendered = Rendered {
             chunk: self.buffer[begin..].into(),
             start: line.len(),
-            starts_group: self.starts_group,
+            opening: self.opening.take(),
         };
         self.buffer.clear();
         if self.buffer.capacity() > LARGE {
@@ -118,9 +119,9 @@ const LARGE: usize = 64 * 1024;
 
 impl Rendered {
     /// One chunk of these bytes.
-    pub fn of(units: &[u8], starts_group: bool) -> Option<Self> {
+    pub fn of(units: &[u8], opening: Option<&Arc<[u8]>>) -> Option<Self> {
         let mut builder = PieceBuilder::default();
-        builder.add(units, starts_group);
+        builder.add(units, opening);
         builder.take()
     }
 
@@ -129,13 +130,15 @@ impl Rendered {
         self.chunk.len()
     }
 
-    /// The piece, with what a player needs before it.
-    pub fn into_piece(self, opening: Arc<[u8]>, came: Instant, reserved: Reservation) -> Piece {
+    /// The piece. `opening` is the one of a piece that starts no group.
+    pub fn into_piece(self, opening: &Arc<[u8]>, came: Instant, reserved: Reservation) -> Piece {
         let Self {
             chunk,
             start,
-            starts_group,
+            opening: own,
         } = self;
+        let starts_group = own.is_some();
+        let opening = own.unwrap_or_else(|| opening.clone());
         Piece {
             chunk,
             start,
@@ -153,9 +156,9 @@ mod tests {
     use crate::channel::budget::Budget;
 
     fn piece(units: &[u8]) -> Piece {
-        let rendered = Rendered::of(units, true).unwrap();
+        let rendered = Rendered::of(units, Some(&Arc::default())).unwrap();
         let reserved = Budget::new(1000).reserve(rendered.size());
-        rendered.into_piece(Arc::from(&b""[..]), Instant::now(), reserved)
+        rendered.into_piece(&Arc::default(), Instant::now(), reserved)
     }
 
     #[test]
@@ -184,14 +187,14 @@ mod tests {
     fn a_builder_takes_units_until_they_are_taken() {
         let mut builder = PieceBuilder::default();
         assert!(builder.take().is_none());
-        builder.add(b"ab", true);
-        builder.add(b"cd", false);
+        builder.add(b"ab", Some(&Arc::default()));
+        builder.add(b"cd", None);
         let first = builder.take().unwrap();
-        assert!(first.starts_group);
+        assert!(first.opening.is_some());
         assert_eq!(&*first.chunk, b"4\r\nabcd\r\n");
-        builder.add(b"e", false);
+        builder.add(b"e", None);
         let second = builder.take().unwrap();
-        assert!(!second.starts_group);
+        assert!(second.opening.is_none());
         assert_eq!(&*second.chunk, b"1\r\ne\r\n");
     }
 }

@@ -1,11 +1,11 @@
 //! The ring: the newest pieces of a channel, numbered without end.
 
-use crate::channel::budget::Budget;
+use crate::channel::budget::{Budget, Holder};
 use crate::channel::piece::{Piece, Rendered};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Pieces are kept for this long at least, memory permitting: who is behind by less loses nothing.
@@ -20,11 +20,20 @@ pub enum End {
     Broken(Arc<str>),
 }
 
+/// Where a viewer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has all pieces before this number.
+    Piece(u64),
+    /// It waits for a piece that starts a group, of this number or a later one.
+    Group(u64),
+}
+
 /// What a viewer at some place of the ring gets next.
 #[derive(Debug)]
 pub enum Next {
-    /// The pieces from its place on, up to the edge or to the limit that was asked for.
-    Pieces(Vec<Arc<Piece>>),
+    /// The number of a piece, and the pieces from it on, up to the edge or to the limit that was asked for.
+    Pieces(u64, Vec<Arc<Piece>>),
     /// The piece at its place has been dropped.
     Lost,
     /// It has all that there is.
@@ -58,6 +67,14 @@ impl State {
         self.first + self.pieces.len() as u64
     }
 
+    /// Number of the next piece for a viewer at that place; `None` where it is yet to come.
+    fn number(&self, place: Place) -> Option<u64> {
+        match place {
+            Place::Piece(number) => (number < self.head()).then_some(number),
+            Place::Group(from) => self.group.filter(|group| *group >= from),
+        }
+    }
+
     fn drop_first(&mut self) -> usize {
         let Some(piece) = self.pieces.pop_front() else {
             return 0;
@@ -70,6 +87,27 @@ impl State {
     }
 }
 
+impl Holder for Ring {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn trim(&self, bytes: usize, keep_group: bool) {
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        let mut freed = 0;
+        while freed < bytes && state.pieces.len() > 1 {
+            if keep_group && state.group.is_some_and(|group| state.first >= group) {
+                break;
+            }
+            dropped.extend(state.pieces.front().cloned());
+            freed += state.drop_first();
+        }
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        drop(state);
+    }
+}
+
 impl Ring {
     /// An empty ring that takes its memory from that budget.
     pub fn new(budget: &Arc<Budget>, keeps_groups: bool) -> Arc<Self> {
@@ -79,13 +117,14 @@ impl Ring {
             bytes: AtomicUsize::new(0),
             state: Mutex::default(),
         });
-        budget.enrol(&ring);
+        let holder: Weak<dyn Holder> = Arc::downgrade(&(ring.clone() as Arc<dyn Holder>));
+        budget.enrol(holder);
         ring
     }
 
-    /// Bytes of the pieces in it.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+    /// Number of the oldest piece that is there, or of the next to come.
+    pub fn first(&self) -> u64 {
+        self.lock().first
     }
 
     /// Number of the next piece to come.
@@ -97,7 +136,7 @@ impl Ring {
     pub fn push(&self, pieces: Vec<Rendered>, opening: &Arc<[u8]>, now: Instant) {
         let render = |rendered: Rendered| {
             let reserved = self.budget.reserve(rendered.size());
-            Arc::new(rendered.into_piece(opening.clone(), now, reserved))
+            Arc::new(rendered.into_piece(opening, now, reserved))
         };
         let pieces: Vec<Arc<Piece>> = pieces.into_iter().map(render).collect();
         let mut dropped = Vec::new(); // freed without the lock
@@ -126,40 +165,26 @@ impl Ring {
         self.budget.relieve();
     }
 
-    /// Drops the oldest pieces until `bytes` are free, never the newest one; with `keep_group` none of the
-    /// newest group.
-    pub(super) fn trim(&self, bytes: usize, keep_group: bool) {
-        let mut dropped = Vec::new();
-        let mut state = self.lock();
-        let mut freed = 0;
-        while freed < bytes && state.pieces.len() > 1 {
-            if keep_group && state.group.is_some_and(|group| state.first >= group) {
-                break;
-            }
-            dropped.extend(state.pieces.front().cloned());
-            freed += state.drop_first();
-        }
-        self.bytes.fetch_sub(freed, Ordering::Relaxed);
-        drop(state);
-    }
-
-    /// Where a new viewer begins: at the newest group, or at the edge where there is none. The second tells
-    /// whether that is a group's start.
-    pub fn entry(&self) -> (u64, bool) {
+    /// Where a new viewer begins: at the newest group, or at the next one where there is none, or where groups
+    /// are not kept.
+    pub fn entry(&self) -> Place {
         let state = self.lock();
         match state.group {
-            Some(group) if self.keeps_groups => (group, true),
-            _ => (state.head(), false),
+            Some(group) if self.keeps_groups => Place::Piece(group),
+            _ => Place::Group(state.head()),
         }
     }
 
     /// What comes at that place; at most `max` bytes, but one piece at least.
-    pub fn next(&self, place: u64, max: usize) -> Next {
+    pub fn next(&self, place: Place, max: usize) -> Next {
         let state = self.lock();
-        if place < state.first {
+        let Some(number) = state.number(place) else {
+            return state.end.clone().map_or(Next::Edge, Next::Ended);
+        };
+        if number < state.first {
             return Next::Lost;
         }
-        let index = usize::try_from(place - state.first).unwrap_or(usize::MAX);
+        let index = usize::try_from(number - state.first).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let mut pieces = Vec::new();
         for piece in state.pieces.iter().skip(index) {
@@ -169,22 +194,23 @@ impl Ring {
             }
             pieces.push(piece.clone());
         }
-        match (&state.end, pieces.is_empty()) {
-            (_, false) => Next::Pieces(pieces),
-            (Some(end), true) => Next::Ended(end.clone()),
-            (None, true) => Next::Edge,
-        }
+        Next::Pieces(number, pieces)
     }
 
-    /// Runs `work` under the lock where that place is the edge of a stream that goes on; gives whether it
-    /// was. Until `work` is done no piece is added: who is handed over in it misses none.
-    pub fn at_edge(&self, place: u64, work: impl FnOnce()) -> bool {
+    /// Runs `work` under the lock where a viewer at that place has all that there is of a stream that goes on;
+    /// gives whether it was so. Until `work` is done no piece is added: who is handed over in it misses none.
+    pub fn at_edge(&self, place: Place, work: impl FnOnce()) -> bool {
         let state = self.lock();
-        let is_edge = state.end.is_none() && place == state.head();
+        let is_edge = state.end.is_none() && state.number(place).is_none();
         if is_edge {
             work();
         }
         is_edge
+    }
+
+    /// Whether there is nothing for a viewer at that place.
+    pub fn is_all(&self, place: Place) -> bool {
+        self.lock().number(place).is_none()
     }
 
     /// No further pieces come.
@@ -211,7 +237,7 @@ mod tests {
     /// A piece of so many bytes in all.
     fn of_size(size: usize, starts_group: bool) -> Rendered {
         let units = vec![1; size - 2 - format!("{size:x}\r\n").len()];
-        Rendered::of(&units, starts_group).unwrap()
+        Rendered::of(&units, starts_group.then(opening).as_ref()).unwrap()
     }
 
     fn push(ring: &Ring, size: usize, starts_group: bool, now: Instant) {
@@ -220,7 +246,7 @@ mod tests {
 
     fn count(next: Next) -> usize {
         match next {
-            Next::Pieces(pieces) => pieces.len(),
+            Next::Pieces(_, pieces) => pieces.len(),
             other => panic!("{other:?}"),
         }
     }
@@ -229,21 +255,47 @@ mod tests {
     fn a_viewer_follows_to_the_edge_and_to_the_end() {
         let ring = Ring::new(&Budget::new(MUCH), true);
         let now = Instant::now();
-        assert!(matches!(ring.next(0, MUCH), Next::Edge));
+        assert!(matches!(ring.next(Place::Piece(0), MUCH), Next::Edge));
         push(&ring, 100, true, now);
         push(&ring, 100, false, now);
-        assert_eq!(count(ring.next(0, MUCH)), 2);
-        assert_eq!(count(ring.next(0, 150)), 1, "no more than asked for");
-        assert_eq!(count(ring.next(1, 1)), 1, "but one at least");
-        assert!(!ring.at_edge(1, || unreachable!()));
+        assert_eq!(count(ring.next(Place::Piece(0), MUCH)), 2);
+        assert_eq!(
+            count(ring.next(Place::Piece(0), 150)),
+            1,
+            "no more than asked for"
+        );
+        assert_eq!(count(ring.next(Place::Piece(1), 1)), 1, "but one at least");
+        assert!(!ring.at_edge(Place::Piece(1), || unreachable!()));
         let mut handed = false;
-        assert!(ring.at_edge(2, || handed = true));
+        assert!(ring.at_edge(Place::Piece(2), || handed = true));
         assert!(handed);
         ring.end(End::Clean);
         ring.end(End::Broken("late".into()));
-        assert_eq!(count(ring.next(1, MUCH)), 1);
-        assert!(matches!(ring.next(2, MUCH), Next::Ended(End::Clean)));
-        assert!(!ring.at_edge(2, || unreachable!()));
+        assert_eq!(count(ring.next(Place::Piece(1), MUCH)), 1);
+        assert!(matches!(
+            ring.next(Place::Piece(2), MUCH),
+            Next::Ended(End::Clean)
+        ));
+        assert!(!ring.at_edge(Place::Piece(2), || unreachable!()));
+    }
+
+    #[test]
+    fn who_waits_for_a_group_gets_it_from_its_start() {
+        let ring = Ring::new(&Budget::new(MUCH), false);
+        let now = Instant::now();
+        push(&ring, 100, true, now);
+        let place = ring.entry();
+        assert_eq!(place, Place::Group(1), "without a GOP cache the next one");
+        push(&ring, 100, false, now);
+        assert!(matches!(ring.next(place, MUCH), Next::Edge));
+        assert!(ring.at_edge(place, || {}));
+        push(&ring, 100, true, now);
+        push(&ring, 100, false, now);
+        assert!(!ring.at_edge(place, || unreachable!()));
+        let Next::Pieces(2, pieces) = ring.next(place, MUCH) else {
+            panic!("no group");
+        };
+        assert_eq!(pieces.len(), 2);
     }
 
     #[test]
@@ -255,16 +307,21 @@ mod tests {
             for n in 0..36 {
                 push(&ring, 100, n % 10 == 0, begin + KEEP * n / 5);
             }
-            let (group, _) = ring.entry();
             let first = if keeps_groups { 30 } else { 31 };
-            assert!(matches!(ring.next(first - 1, MUCH), Next::Lost));
-            assert_eq!(count(ring.next(first, MUCH)) as u64, 36 - first);
+            assert!(matches!(
+                ring.next(Place::Piece(first - 1), MUCH),
+                Next::Lost
+            ));
+            assert_eq!(
+                count(ring.next(Place::Piece(first), MUCH)) as u64,
+                36 - first
+            );
             let entry = if keeps_groups {
-                (30, true)
+                Place::Piece(30)
             } else {
-                (36, false)
+                Place::Group(36)
             };
-            assert_eq!(ring.entry(), entry, "{group}");
+            assert_eq!(ring.entry(), entry);
         }
     }
 
@@ -280,23 +337,27 @@ mod tests {
             push(&two, 1000, false, now);
         }
         assert!(budget.used() <= 20_000);
-        assert_eq!(one.entry(), (5, true), "what is before a group went first");
-        assert!(matches!(one.next(0, MUCH), Next::Lost));
+        assert_eq!(
+            one.entry(),
+            Place::Piece(5),
+            "what is before a group went first"
+        );
+        assert!(matches!(one.next(Place::Piece(0), MUCH), Next::Lost));
         // A group that never ends takes no more than what the others leave, and not their last pieces.
         for _ in 0..40 {
             push(&two, 1000, false, now);
         }
         assert!(budget.used() <= 20_000, "{}", budget.used());
-        assert_eq!(count(two.next(two.head() - 1, MUCH)), 1);
+        assert_eq!(count(two.next(Place::Piece(two.head() - 1), MUCH)), 1);
         assert_eq!(
             one.entry(),
-            (5, true),
+            Place::Piece(5),
             "below its share nothing is taken from it"
         );
         for _ in 0..40 {
             push(&one, 1000, false, now);
         }
-        assert_eq!(one.entry(), (50, false), "its group is too large");
+        assert_eq!(one.entry(), Place::Group(50), "its group is too large");
         drop((one, two));
         assert_eq!(budget.used(), 0);
     }
@@ -308,8 +369,8 @@ mod tests {
         for _ in 0..3 {
             push(&ring, 5000, true, Instant::now());
         }
-        assert_eq!(count(ring.next(2, MUCH)), 1);
-        assert!(matches!(ring.next(1, MUCH), Next::Lost));
+        assert_eq!(count(ring.next(Place::Piece(2), MUCH)), 1);
+        assert!(matches!(ring.next(Place::Piece(1), MUCH), Next::Lost));
     }
 
     #[test]
@@ -317,7 +378,7 @@ mod tests {
         let budget = Budget::new(100_000);
         let ring = Ring::new(&budget, true);
         push(&ring, 5000, true, Instant::now());
-        let held = ring.next(0, MUCH);
+        let held = ring.next(Place::Piece(0), MUCH);
         drop(ring);
         assert!(budget.used() > 5000);
         drop(held);

@@ -131,6 +131,22 @@ pub struct Config {
     /// Memory for shared HLS segments and playlists, in bytes or as 512KiB, 64MiB, 1GiB; 0 turns it off
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
     pub hls_cache: u64,
+
+    /// on: all viewers of a live stream share one connection to its origin; off: each has its own
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = values::on_off)]
+    pub live_share: bool,
+
+    /// on: a new viewer of a shared stream begins at the last key frame; off: at the next one
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = values::on_off)]
+    pub gop_cache: bool,
+
+    /// Memory for all shared live streams, in bytes or as 512KiB, 64MiB, 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = values::size)]
+    pub live_buffer: u64,
+
+    /// A shared stream whose origin breaks off is looked for this long, and goes on in the same responses; 0s is not at all
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::wait)]
+    pub live_resume: Duration,
 }
 
 impl Config {

@@ -74,6 +74,11 @@ fn defaults_are_those_of_the_table() {
         ]
     );
     assert_eq!((config.max_streams, config.hls_cache), (4000, 64 << 20));
+    assert_eq!((config.live_share, config.gop_cache), (true, true));
+    assert_eq!(
+        (config.live_buffer, config.live_resume.as_secs()),
+        (256 << 20, 10)
+    );
     assert_eq!(
         config.trusted_proxies,
         TrustedProxies::parse("127.0.0.0/8,::1/128").unwrap()
@@ -115,6 +120,10 @@ fn every_setting_is_taken_from_each_source() {
         ("system_api_token", "t"),
         ("log_level", "trace"),
         ("hls_cache", "0"),
+        ("live_share", "off"),
+        ("gop_cache", "off"),
+        ("live_buffer", "1MiB"),
+        ("live_resume", "0s"),
     ];
     assert_eq!(values.map(|(id, _)| id.to_owned()).to_vec(), {
         let order = |id: &String| values.iter().position(|(name, _)| name == id);
@@ -181,6 +190,11 @@ fn every_setting_is_taken_from_each_source() {
         .map(|duration| duration.as_secs());
         assert_eq!(seconds, [8, 9, 10, 11, 12, 0, 14, 15]);
         assert_eq!((config.max_streams, config.hls_cache), (13, 0));
+        assert_eq!((config.live_share, config.gop_cache), (false, false));
+        assert_eq!(
+            (config.live_buffer, config.live_resume.as_secs()),
+            (1 << 20, 0)
+        );
         assert!(config.trusted_proxies.contains("10.1.1.1".parse().unwrap()));
         assert_eq!(
             (config.system_api_token.as_deref(), config.log_level),

@@ -257,6 +257,21 @@ impl ClientConnection {
         self.send_some(&[IoSlice::new(bytes)]) == Ok(bytes.len())
     }
 
+    /// Sends what the socket takes now, and never waits. Returns how many bytes that was.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn send_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            return match self.send_some(&parts[..parts.len().min(MAX_PARTS)]) {
+                Ok(some) => Ok(some),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Ok(0),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
     fn send_some(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         // Not blocking for this call only: the socket itself stays blocking.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

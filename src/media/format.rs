@@ -16,6 +16,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// The extension of a live stream's path, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Flv => "flv",
+            Self::Ts => "ts",
+            Self::Adts => "aac",
+            Self::Mp3 => "mp3",
+        }
+    }
+
     /// The format that SRS serves under a path's extension, in any case. `None`: not a live format.
     pub fn from_extension(extension: &str) -> Option<Self> {
         let formats = [

@@ -124,6 +124,11 @@ impl<F: Framing> Splitter<F> {
     pub fn buffered(&self) -> usize {
         self.part.len()
     }
+
+    /// The begin of a unit that is not whole.
+    pub fn pending(&self) -> &[u8] {
+        &self.part
+    }
 }
 
 fn within_bound(needed: usize) -> Result<(), NotThisFormat> {

@@ -1,6 +1,7 @@
 //! What the handlers of the stream server share.
 
 use crate::cache::HlsCache;
+use crate::channel::Channels;
 use crate::files::Files;
 use crate::locate::OriginLocator;
 use crate::player::live::LiveRelay;
@@ -19,6 +20,8 @@ pub struct PlayerContext {
     pub cache: Arc<HlsCache>,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
-    /// The threads that relay live streams.
+    /// The live streams that viewers share.
+    pub channels: Arc<Channels>,
+    /// The threads that relay live streams to one viewer each.
     pub live: Arc<Pool<Box<LiveRelay>>>,
 }

@@ -15,7 +15,7 @@ use crate::upstream::{OriginError, OriginRequest, OriginResponse};
 use log::debug;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An answer that is kept while others are asked has at most this many bytes; of a longer one the
 /// status alone is.
@@ -92,15 +92,54 @@ fn failure(
     })
 }
 
-/// Asks one origin after the other, as [`OriginLocator`](crate::locate::OriginLocator) orders them, until one has an
-/// answer for the player. Blocks; ends at once when the cancel token is cancelled.
+/// What the access record says of how an origin was looked for.
+#[derive(Debug)]
+pub struct FetchLog {
+    /// When the request came: its player is held for a publisher from then on.
+    pub since: Instant,
+    /// How the last origin was found, in a word for the metrics.
+    pub pick: Option<&'static str>,
+    /// `address:port` of the origin that was asked last.
+    pub origin: Option<String>,
+    /// What went wrong last.
+    pub detail: Option<String>,
+}
+
+impl FetchLog {
+    /// Nothing has been asked for a request that came at that moment.
+    pub fn since(since: Instant) -> Self {
+        Self {
+            since,
+            pick: None,
+            origin: None,
+            detail: None,
+        }
+    }
+}
+
+/// As [`fetch_logging`] for an exchange, whose record tells of it.
 pub fn fetch(
     context: &PlayerContext,
     exchange: &mut Exchange,
     request: &FetchRequest<'_>,
 ) -> FetchOutcome {
+    let record = &mut exchange.record;
+    let mut log = FetchLog::since(record.since);
+    let outcome = fetch_logging(context, &mut log, request);
+    record.pick = log.pick;
+    record.origin = log.origin.or(record.origin.take());
+    record.detail = log.detail.or(record.detail.take());
+    outcome
+}
+
+/// Asks one origin after the other, as [`OriginLocator`](crate::locate::OriginLocator) orders them, until one has an
+/// answer for the player. Blocks; ends at once when the cancel token is cancelled.
+pub fn fetch_logging(
+    context: &PlayerContext,
+    log: &mut FetchLog,
+    request: &FetchRequest<'_>,
+) -> FetchOutcome {
     let (cancel, own) = (request.cancel, request.media.is_own_url);
-    let arrived = exchange.record.since;
     let wanted = match request.media.route {
         Route::Segment => Wanted::Segment,
         _ => Wanted::Stream,
@@ -108,12 +147,12 @@ pub fn fetch(
     let mut search = context
         .locator
         .search(request.media.stream.as_ref(), wanted, cancel)
-        .since(arrived);
+        .since(log.since);
     let mut kept: Option<BufferedResponse> = None;
     let mut worst: Option<OriginError> = None;
     loop {
         let step = search.step();
-        exchange.record.pick = Some(search.outcome(&step));
+        log.pick = Some(search.outcome(&step));
         let (candidate, timeout) = match step {
             NextAttempt::Ask(candidate, timeout) => (candidate, timeout),
             NextAttempt::Left => return FetchOutcome::Left,
@@ -130,7 +169,7 @@ pub fn fetch(
         let Some(address) = candidate.origin.http_address() else {
             continue;
         };
-        exchange.record.origin = Some(address.to_string());
+        log.origin = Some(address.to_string());
         let fetched = |origin, response| {
             FetchOutcome::Fetched(Fetched {
                 origin,
@@ -163,7 +202,7 @@ pub fn fetch(
                 return failure(502, message, None, Some(error.to_string()));
             }
             Err(error) => {
-                debug!("{}: {error}", exchange.record.id);
+                debug!("{error}");
                 match error {
                     OriginError::Connect(..) => search.unreachable(&candidate),
                     OriginError::Timeout(_) if !search.too_slow(&candidate, timeout) => {
@@ -172,7 +211,7 @@ pub fn fetch(
                     }
                     _ => {}
                 }
-                exchange.record.detail = Some(error.to_string());
+                log.detail = Some(error.to_string());
                 if !matches!(worst, Some(OriginError::Timeout(_))) {
                     worst = Some(error);
                 }

@@ -9,17 +9,19 @@ use crate::server::answers::versions;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::server::server::RequestHandler;
+use std::sync::Arc;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// The stream server: answers players.
 pub struct Router {
-    context: PlayerContext,
+    context: Arc<PlayerContext>,
 }
 
 impl Router {
     /// A router whose handlers use that context.
     pub fn new(context: PlayerContext) -> Self {
+        let context = Arc::new(context);
         Self { context }
     }
 }

@@ -49,6 +49,7 @@ impl Exchange {
             exchange: self,
             framing,
             left,
+            closing: 0,
             ended: false,
         };
         if framing != Framing::Length {
@@ -67,7 +68,62 @@ pub struct ResponseBody {
     framing: Framing,
     /// With a length: bytes still owed.
     left: u64,
+    /// Bytes of the last chunk that have been sent.
+    closing: usize,
     ended: bool,
+}
+
+/// The chunk that ends a body (RFC 9112 section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// For callers who frame the body themselves, once for many responses.
+impl ResponseBody {
+    /// Whether the body goes out in chunks, which the caller renders; else its bytes go out as they are.
+    pub fn is_chunked(&self) -> bool {
+        self.framing == Framing::Chunked
+    }
+
+    /// Sends what the socket takes now of framed parts, and never waits. Returns how many bytes that was.
+    ///
+    /// # Errors
+    /// What the client's socket says.
+    pub fn send_framed_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.exchange.client.send_now(parts)
+    }
+
+    /// Sends all of the framed parts, waiting for the client. Adds to `taken` the bytes that the socket took,
+    /// also where it fails.
+    ///
+    /// # Errors
+    /// `TimedOut` when the client has taken no byte for the stall timeout; otherwise what the socket says.
+    pub fn send_framed(&self, parts: &mut [IoSlice<'_>], taken: &mut u64) -> io::Result<()> {
+        let (client, stall) = (&self.exchange.client, self.exchange.context.stall);
+        client.send_counting(parts, stall, taken)
+    }
+
+    /// Adds bytes of body, without framing, to the record.
+    pub fn count(&mut self, bytes: u64) {
+        self.exchange.record.bytes += bytes;
+    }
+
+    /// The body is whole: ends the response where that needs no waiting.
+    ///
+    /// # Errors
+    /// The response itself where the socket is full: [`ResponseBody::finish`] waits.
+    pub fn finish_now(mut self) -> Result<(), Box<Self>> {
+        if self.framing == Framing::Chunked {
+            let last = IoSlice::new(&LAST_CHUNK[self.closing..]);
+            let sent = self.exchange.client.send_now(&[last]);
+            // An error is the client's leaving at the very end; the record has its bytes.
+            self.closing += sent.unwrap_or(LAST_CHUNK.len() - self.closing);
+            if self.closing < LAST_CHUNK.len() {
+                return Err(Box::new(self));
+            }
+            self.framing = Framing::Length; // nothing is owed any more
+        }
+        let _ = self.finish();
+        Ok(())
+    }
 }
 
 impl ResponseBody {
@@ -119,7 +175,7 @@ impl ResponseBody {
                 return Ok(()); // dropping it breaks it off
             }
             Framing::Chunked => {
-                self.send(&mut [IoSlice::new(b"0\r\n\r\n")])?;
+                self.send(&mut [IoSlice::new(&LAST_CHUNK[self.closing..])])?;
                 self.exchange.whole()
             }
             Framing::Nothing | Framing::Length => self.exchange.whole(),

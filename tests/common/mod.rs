@@ -12,6 +12,7 @@ pub mod client;
 mod connection;
 pub mod deaf;
 pub mod fetch;
+pub mod flv;
 pub mod head;
 pub mod hls;
 pub mod hostile;

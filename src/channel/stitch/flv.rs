@@ -1,8 +1,8 @@
 //! FLV: one header, configuration only where it differs, timestamps that go on.
 
-use super::Unit;
 use super::presence::Presence;
 use super::timeline::{Timeline, Times};
+use crate::channel::stitch::unit::Unit;
 use crate::media::flv::audio::Audio;
 use crate::media::flv::codec::Role;
 use crate::media::flv::framing::FlvFraming;
@@ -125,6 +125,10 @@ impl FlvStitcher {
 
     pub fn is_waiting_for_key(&self) -> bool {
         self.stream.waiting
+    }
+
+    pub fn pending(&self) -> &[u8] {
+        self.splitter.pending()
     }
 
     pub fn opening(&self) -> Arc<[u8]> {

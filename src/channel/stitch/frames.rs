@@ -1,6 +1,6 @@
 //! ADTS and MP3: frames in a row, which need nothing but whole frames.
 
-use super::Unit;
+use crate::channel::stitch::unit::Unit;
 use crate::media::audio_frames::{FrameFormat, FrameFraming};
 use crate::media::format::NotThisFormat;
 use crate::media::splitter::Splitter;
@@ -64,6 +64,10 @@ impl<F: FrameFormat> FrameStitcher<F> {
 
     pub fn is_waiting_for_key(&self) -> bool {
         self.waiting
+    }
+
+    pub fn pending(&self) -> &[u8] {
+        self.splitter.pending()
     }
 }
 

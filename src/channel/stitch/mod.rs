@@ -10,6 +10,7 @@ mod players;
 mod presence;
 mod timeline;
 mod ts;
+mod unit;
 
 use crate::media::adts::Adts;
 use crate::media::format::{Format, NotThisFormat};
@@ -18,19 +19,7 @@ use flv::FlvStitcher;
 use frames::FrameStitcher;
 use std::sync::Arc;
 use ts::TsStitcher;
-
-/// What is sent to viewers whole or not at all: an FLV tag, TS packets of a frame or of tables, an audio frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Unit<'a> {
-    pub bytes: &'a [u8],
-    /// A viewer can begin before this unit, with [`Unit::opening`] before it: a key frame, or with no video in
-    /// the stream any audio frame.
-    pub starts_group: bool,
-    /// Decoding time in ms on the outgoing timeline, which does not wrap. `None`: the unit has no time of its own.
-    pub timestamp: Option<u64>,
-    /// What a viewer that begins before this unit gets first. `None`: the unit does not start a group.
-    pub opening: Option<&'a Arc<[u8]>>,
-}
+pub use unit::Unit;
 
 /// Makes one stream of the bodies of one origin connection after another.
 pub struct Stitcher(Kind);
@@ -105,6 +94,16 @@ impl Stitcher {
             Kind::Flv(stitcher) => stitcher.opening(),
             Kind::Ts(stitcher) => stitcher.opening(),
             Kind::Adts(_) | Kind::Mp3(_) => Arc::default(),
+        }
+    }
+
+    /// The begin of a unit of which the rest is yet to come: bytes of the body that no unit has had.
+    pub fn pending(&self) -> Vec<u8> {
+        match &self.0 {
+            Kind::Flv(stitcher) => stitcher.pending().to_vec(),
+            Kind::Ts(stitcher) => stitcher.pending(),
+            Kind::Adts(stitcher) => stitcher.pending().to_vec(),
+            Kind::Mp3(stitcher) => stitcher.pending().to_vec(),
         }
     }
 

@@ -75,7 +75,7 @@ fn four_hundred_connections_at_once_are_all_served() {
 fn four_hundred_live_streams_leave_room_for_playlists() {
     let origin = small_origin();
     let route = origin.live_flv("/live/a.flv");
-    let proxy = Proxy::before(&origin, &[]);
+    let proxy = Proxy::before(&origin, &[("PROXY_LIVE_SHARE", "off")]);
     let (threads, fds) = (proxy.threads(), proxy.fds());
     let mut players: Vec<Client> = (0..400).map(|_| Client::connect(proxy.http)).collect();
     players
@@ -163,7 +163,8 @@ fn beyond_the_bound_a_stream_is_refused_at_once_and_the_rest_goes_on() {
 fn held_streams_count_and_starve_nobody() {
     let origin = small_origin();
     let route = origin.live_flv("/live/silent.flv");
-    let proxy = Proxy::before(&origin, &[("PROXY_MAX_STREAMS", "30")]);
+    let settings = [("PROXY_MAX_STREAMS", "30"), ("PROXY_LIVE_SHARE", "off")];
+    let proxy = Proxy::before(&origin, &settings);
     let mut waiting: Vec<Client> = (0..30).map(|_| Client::connect(proxy.http)).collect();
     waiting
         .iter_mut()

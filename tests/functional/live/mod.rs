@@ -1,4 +1,7 @@
 //! Live streams: FLV, TS, AAC, MP3.
 
+mod channel_ends;
+mod channels;
 mod media;
 mod relay;
+mod viewer;

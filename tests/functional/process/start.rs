@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 28] = [
+const SETTINGS: [(&str, &str, &str); 32] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -61,6 +61,10 @@ const SETTINGS: [(&str, &str, &str); 28] = [
     ("--system-api-token", "PROXY_SYSTEM_API_TOKEN", "none"),
     ("--log-level", "PROXY_LOG_LEVEL", "info"),
     ("--hls-cache", "PROXY_HLS_CACHE", "64MiB"),
+    ("--live-share", "PROXY_LIVE_SHARE", "on"),
+    ("--gop-cache", "PROXY_GOP_CACHE", "on"),
+    ("--live-buffer", "PROXY_LIVE_BUFFER", "256MiB"),
+    ("--live-resume", "PROXY_LIVE_RESUME", "10s"),
 ];
 
 /// A run of the binary in an empty directory of its own, without settings of the one who tests.
@@ -207,6 +211,10 @@ fn each_bad_value_is_named_in_one_line() {
         ("--force-quit-timeout", "0s"),
         ("--log-level", "loud"),
         ("--hls-cache", "64MB"),
+        ("--live-share", "yes"),
+        ("--gop-cache", "1"),
+        ("--live-buffer", "much"),
+        ("--live-resume", "10"),
     ];
     for (flag, name, _) in SETTINGS {
         let secret = match flag {

@@ -9,9 +9,9 @@ mod counters;
 mod incoming;
 mod outgoing;
 
-use super::Unit;
 use super::presence::Presence;
 use super::timeline::{Timeline, Times};
+use crate::channel::stitch::unit::Unit;
 use crate::media::format::NotThisFormat;
 use crate::media::splitter::{MAX_UNIT, Splitter};
 use crate::media::ts::framing::TsFraming;
@@ -158,6 +158,10 @@ impl TsStitcher {
 
     pub fn is_waiting_for_key(&self) -> bool {
         self.stream.waiting
+    }
+
+    pub fn pending(&self) -> Vec<u8> {
+        [&self.stream.held[..], self.splitter.pending()].concat()
     }
 
     pub fn opening(&self) -> Arc<[u8]> {
