@@ -1,5 +1,9 @@
 //! FLV: one header, configuration only where it differs, timestamps that go on.
 
+mod configuration;
+#[cfg(test)]
+mod tests;
+
 use super::presence::Presence;
 use super::timeline::{Timeline, Times};
 use crate::channel::stitch::unit::Unit;
@@ -11,12 +15,9 @@ use crate::media::flv::tag::{self, Tag};
 use crate::media::flv::video::Video;
 use crate::media::format::NotThisFormat;
 use crate::media::splitter::Splitter;
+use configuration::{Configurations, METADATA};
 use std::sync::Arc;
 
-/// The most bytes of a tag that is kept for those who join: `onMetaData` of a live stream has some hundred.
-const MAX_KEPT: usize = 256 * 1024;
-/// The most configurations that are kept: two tracks of several kinds, which nobody has been seen to exceed.
-const MAX_SLOTS: usize = 16;
 /// Milliseconds without audio after which the header says that there is none: players wait for what it promises.
 const LONG_WITHOUT_AUDIO: u64 = 3000;
 /// Audio that is this far behind in ms was not in step with the video before either, and is let through.
@@ -38,21 +39,6 @@ pub struct FlvStitcher {
     stream: Stream,
 }
 
-/// A tag that a viewer needs before its first frame.
-struct Kept {
-    kind: u8,
-    slot: u16,
-    /// The tag with the length that follows it, as it was or will be sent.
-    bytes: Vec<u8>,
-    /// It was in the body of this connection.
-    current: bool,
-    /// Viewers do not have it yet: it goes out with the key frame.
-    due: bool,
-}
-
-/// `onMetaData` stands before the sequence headers.
-const METADATA: u16 = u16::MAX;
-
 /// What is known of the outgoing stream.
 struct Stream {
     /// The header of this connection's body has not come yet.
@@ -65,7 +51,7 @@ struct Stream {
     has_audio: bool,
     /// When the first frame of this connection came that was no audio, in ms.
     first_video: Option<i64>,
-    kept: Vec<Kept>,
+    configurations: Configurations,
     timeline: Timeline,
     waiting: bool,
     /// There was a splice: times are rewritten.
@@ -87,7 +73,7 @@ impl Default for Stream {
             has_video: None,
             has_audio: false,
             first_video: None,
-            kept: Vec::new(),
+            configurations: Configurations::default(),
             timeline: Timeline::new(32, 1000),
             waiting: false,
             spliced: false,
@@ -118,9 +104,7 @@ impl FlvStitcher {
         stream.waiting = true;
         stream.spliced = true;
         stream.timeline.splice();
-        for kept in &mut stream.kept {
-            kept.current = false;
-        }
+        stream.configurations.splice();
     }
 
     pub fn is_waiting_for_key(&self) -> bool {
@@ -197,7 +181,7 @@ impl Stream {
                     pts: dts + i64::from(video.composition),
                 };
                 let configured =
-                    !video.codec.needs_configuration() || self.is_configured(tag::VIDEO);
+                    !video.codec.needs_configuration() || self.configurations.has(tag::VIDEO);
                 self.frame(tag::VIDEO, times, video.key && configured, unit, out);
                 Ok(())
             }
@@ -223,7 +207,7 @@ impl Stream {
                 self.presence.audio(self.timeline.millis(dts));
                 self.know_video();
                 let configured =
-                    !audio.codec.needs_configuration() || self.is_configured(tag::AUDIO);
+                    !audio.codec.needs_configuration() || self.configurations.has(tag::AUDIO);
                 let starts = self.has_video == Some(false) && self.presence.known() == Some(false);
                 self.frame(
                     tag::AUDIO,
@@ -250,13 +234,6 @@ impl Stream {
                 self.render_opening();
             }
         }
-    }
-
-    /// Whether this connection has sent a configuration of that kind of tag.
-    fn is_configured(&self, kind: u8) -> bool {
-        self.kept
-            .iter()
-            .any(|kept| kept.current && kept.kind == kind)
     }
 
     /// A frame at outgoing times, which lack the shift while a key frame is waited for.
@@ -305,18 +282,14 @@ impl Stream {
         self.waiting = false;
         self.audio_is_behind = true;
         let dts = times.dts + self.timeline.shift();
-        for kept in self.kept.iter_mut().filter(|kept| kept.current) {
-            tag::set_timestamp(&mut kept.bytes, dts as u32);
-        }
-        for kept in self.kept.iter_mut().filter(|kept| kept.due) {
-            kept.due = false;
+        self.configurations.begin(dts as u32, |bytes| {
             out(Unit {
-                bytes: &kept.bytes,
+                bytes,
                 starts_group: false,
                 timestamp: None,
                 opening: None,
             });
-        }
+        });
         self.render_opening();
     }
 
@@ -328,56 +301,19 @@ impl Stream {
         unit: &[u8],
         out: Out<'_>,
     ) -> Result<(), NotThisFormat> {
-        if unit.len() > MAX_KEPT {
-            return Err(NotThisFormat("an FLV configuration of more than 256 KiB"));
-        }
         let time = self.passing_time(tag.timestamp);
-        let is = |kept: &Kept| kept.kind == tag.kind && kept.slot == slot;
-        let index = self.kept.iter().position(is);
-        let (differs, changes_opening) = match index.and_then(|index| self.kept.get_mut(index)) {
-            Some(kept) => {
-                let same = Tag::read(&mut &kept.bytes[..]).is_some_and(|it| it.body == tag.body);
-                let changes = !same || !kept.current;
-                kept.current = true;
-                if !same {
-                    kept.bytes = unit.to_vec();
-                    kept.due = self.waiting;
-                }
-                (!same, changes)
-            }
-            None => {
-                self.make_room();
-                self.kept.push(Kept {
-                    kind: tag.kind,
-                    slot,
-                    bytes: unit.to_vec(),
-                    current: true,
-                    due: self.waiting,
-                });
-                (true, true)
-            }
-        };
+        let news = self.configurations.take(tag, slot, unit, time as u32)?;
         if self.waiting {
             return Ok(());
         }
-        if changes_opening {
-            if let Some(kept) = self.kept.iter_mut().find(|kept| is(kept)) {
-                tag::set_timestamp(&mut kept.bytes, time as u32);
-            }
+        if news.for_opening {
             self.render_opening();
         }
-        if differs || !self.spliced {
+        if news.for_viewers || !self.spliced {
+            self.configurations.sent(tag.kind, slot);
             self.give(unit, time, false, false, out);
         }
         Ok(())
-    }
-
-    /// Forgets a configuration where a new one would be one too many: of the last connection, else the oldest.
-    fn make_room(&mut self) {
-        if self.kept.len() >= MAX_SLOTS {
-            let past = self.kept.iter().position(|kept| !kept.current);
-            self.kept.remove(past.unwrap_or(0));
-        }
     }
 
     /// A tag that is neither a frame nor a configuration.
@@ -428,16 +364,7 @@ impl Stream {
             has(VIDEO_FLAG, self.has_video) | has(AUDIO_FLAG, self.has_audio.then_some(true));
         let mut opening = b"FLV\x01\0\0\0\0\x09\0\0\0\0".to_vec();
         opening[4] = flags;
-        let current = || self.kept.iter().filter(|kept| kept.current);
-        for kept in current().filter(|kept| kept.slot == METADATA) {
-            let start = opening.len();
-            opening.extend_from_slice(&kept.bytes);
-            // Metadata at any other time than 0 is a stream of data for ffmpeg.
-            tag::set_timestamp(&mut opening[start..], 0);
-        }
-        for kept in current().filter(|kept| kept.slot != METADATA) {
-            opening.extend_from_slice(&kept.bytes);
-        }
+        self.configurations.write(&mut opening);
         self.opening = opening.into();
     }
 }
