@@ -29,6 +29,27 @@
 //!      → {listener, balancer} → {stream, config, files} → {http, media, runtime}
 //! ```
 //!
+//! # In front of strangers
+//!
+//! | what comes | what happens |
+//! |---|---|
+//! | a body that nobody reads, chunked or of any length (10^12, 2^64 …) | 405, 411, 413 or 400; nothing of it is read as a request, the connection is closed |
+//! | two lengths, a length and chunked, an unknown coding, a space before a colon | 400, closed |
+//! | a head over 32 KiB, over 100 lines, a URL over 8 KiB | 431, 414; a connection holds no more than its head |
+//! | a head that trickles, a connection that says nothing | 408 after 10 s; closed after `PROXY_IDLE_TIMEOUT` |
+//! | HTTP/2 with prior knowledge, other versions | 505, closed |
+//! | no `Host`, two, a bad one, control characters, folded lines | 400 |
+//! | pipelined requests | one at a time; the rest waits in the socket |
+//! | a client that stops reading | dropped after `PROXY_STALL_TIMEOUT`; it holds its socket's buffers, and delays nobody |
+//! | a client that leaves, also from a silent stream | its origin connection is closed within a second |
+//! | more connections than the host can bear | the bound comes from descriptors and threads, and is in the log's first lines; idle connections make room, others wait |
+//! | descriptors or threads run out | what runs goes on, and it serves again when there are some |
+//! | names of streams that nobody has, a hundred thousand of them | 404; memory stays |
+//! | an origin that sends garbage, half a body, a reset, an endless head | 502, or a body that is visibly broken off; never one that looks whole |
+//! | an origin that leads back here | 508 |
+//! | a web page that reaches for the System API | no CORS, foreign `Origin` and rebound `Host` refused |
+//! | somebody else at the System API | 403 from other networks; with a token 401 without it, compared in constant time, never in a log |
+//!
 //! # Words
 //!
 //! | word | what it stands for |

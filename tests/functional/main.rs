@@ -17,4 +17,5 @@ mod lab;
 mod live;
 mod locate;
 mod process;
+mod readme;
 mod redis;
