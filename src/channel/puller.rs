@@ -24,6 +24,9 @@ const SEARCH_EVERY: Duration = Duration::from_secs(1);
 /// Stack of a thread that reads from an origin, in bytes.
 const STACK: usize = 128 * 1024;
 
+/// How the log calls an origin's failing in mid-stream.
+const BROKE_OFF: &str = "the origin broke off";
+
 /// Who can look for the stream again, as its first viewer's request did.
 pub trait Reopen: Send + Sync {
     /// Looks for an origin that has the stream, other than `but_not` where that is given. Blocks until there is one,
@@ -172,9 +175,10 @@ impl Puller {
         // What one read gives is passed on before the next; the 8 KiB of `io::copy` hold a frame.
         match (io::copy(&mut &mut source, self), source.error) {
             (Ok(_), _) => Stop::Finished,
-            (Err(_), Some(why)) => Stop::Origin(format!("the origin broke off: {why}")),
+            (Err(_), Some(why)) if why.starts_with(BROKE_OFF) => Stop::Origin(why),
+            (Err(_), Some(why)) => Stop::Origin(format!("{BROKE_OFF}: {why}")),
             (Err(error), None) if error.kind() == io::ErrorKind::InvalidData => {
-                Stop::Origin(format!("the origin broke off: {error}"))
+                Stop::Origin(format!("{BROKE_OFF}: {error}"))
             }
             (Err(error), None) => Stop::Client(format!("the client went: {error}")),
         }

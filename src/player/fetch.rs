@@ -125,7 +125,7 @@ pub fn fetch(
 ) -> FetchOutcome {
     let record = &mut exchange.record;
     let mut log = FetchLog::since(record.since);
-    let outcome = fetch_logging(context, &mut log, request);
+    let outcome = fetch_logging(context, &mut log, request, None);
     record.pick = log.pick;
     record.origin = log.origin.or(record.origin.take());
     record.detail = log.detail.or(record.detail.take());
@@ -134,10 +134,13 @@ pub fn fetch(
 
 /// Asks one origin after the other, as [`OriginLocator`](crate::locate::OriginLocator) orders them, until one has an
 /// answer for the player. Blocks; ends at once when the cancel token is cancelled.
+///
+/// `head_timeout` is the most time that one origin gets for its head, where that is less than the settings'.
 pub fn fetch_logging(
     context: &PlayerContext,
     log: &mut FetchLog,
     request: &FetchRequest<'_>,
+    head_timeout: Option<Duration>,
 ) -> FetchOutcome {
     let (cancel, own) = (request.cancel, request.media.is_own_url);
     let wanted = match request.media.route {
@@ -154,7 +157,10 @@ pub fn fetch_logging(
         let step = search.step();
         log.pick = Some(search.outcome(&step));
         let (candidate, timeout) = match step {
-            NextAttempt::Ask(candidate, timeout) => (candidate, timeout),
+            NextAttempt::Ask(candidate, timeout) => {
+                let times = [timeout, head_timeout];
+                (candidate, times.into_iter().flatten().min())
+            }
             NextAttempt::Left => return FetchOutcome::Left,
             NextAttempt::NoOrigin => {
                 let message = "No media server is known here yet. Try again in a moment.";

@@ -18,10 +18,14 @@ use crate::stream::url::StreamUrl;
 use crate::upstream::OriginResponse;
 use crate::upstream::forwarding::to_player;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Stack of a thread that relays a live stream, in bytes.
 const STACK: usize = 128 * 1024;
+
+/// What an origin may take to go on with a stream: viewers see a still picture meanwhile. One that has the stream
+/// answers at once; one whose publisher has just gone would hold the request.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A live stream that an origin has begun to send to one viewer. It runs on a thread of its own: looking for the
 /// origin, asking it and parsing its head leave 30 KB of touched stack and freed scraps behind, which would be held
@@ -258,7 +262,7 @@ impl Reopen for Again {
             cancel,
         };
         let mut log = FetchLog::since(Instant::now());
-        match fetch_logging(&self.context, &mut log, &request) {
+        match fetch_logging(&self.context, &mut log, &request, Some(REOPEN_TIMEOUT)) {
             FetchOutcome::Fetched(fetched) if is_shareable(&fetched.response) => {
                 Some(opened(fetched))
             }

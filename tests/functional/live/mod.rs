@@ -4,4 +4,5 @@ mod channel_ends;
 mod channels;
 mod media;
 mod relay;
+mod splices;
 mod viewer;
