@@ -91,6 +91,8 @@ fn a_successor_serves_on_the_same_ports_and_the_old_process_ends_with_its_last_v
     let (mut viewer, mut live) = play(&proxy, &route, "/live/a.flv");
     let mut kept_alive = Client::connect(proxy.http);
     assert_eq!(kept_alive.get("/", &[]).status(), 200);
+    let mut monitor = Client::connect(proxy.api);
+    assert_eq!(monitor.get("/healthz", &[]).status(), 200);
     let old = served_by(proxy.http);
 
     proxy.signal(Signal::USR2);
@@ -107,6 +109,10 @@ fn a_successor_serves_on_the_same_ports_and_the_old_process_ends_with_its_last_v
     let last = kept_alive.get("/", &[]);
     assert_eq!(last.status(), 200);
     assert_eq!(last.headers().one("connection"), "close");
+    let health = monitor.get("/healthz", &[]);
+    assert_eq!(health.status(), 503, "{}", health.text());
+    assert!(health.text().contains("ending"), "{}", health.text());
+    assert_eq!(get(proxy.api, "/healthz").status(), 200);
     // What the old process knew, the new one knows: nobody has registered there.
     let (mut second, mut other) = play(&proxy, &route, "/live/a.flv");
     for _ in 0..3 {
