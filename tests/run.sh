@@ -39,4 +39,5 @@ cargo clippy --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 node --test tests/www/*.test.mjs
 cargo build
-cargo test
+# Tests mostly wait: for timeouts, for frames in real time. Three for each core keep it busy.
+RUST_TEST_THREADS=$((3 * $(nproc))) cargo test

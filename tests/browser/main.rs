@@ -107,6 +107,7 @@ fn figure(text: &Value, unit: &str) -> f64 {
 
 #[test]
 fn the_browsers_own_player_plays_hls() {
+    let _alone = common::alone();
     let (proxy, _) = demo(&[]);
     let browser = Browser::start();
     browser.open(&player(&proxy, "/live/demo.m3u8"));
@@ -119,6 +120,7 @@ fn the_browsers_own_player_plays_hls() {
 
 #[test]
 fn libraries_play_where_the_browser_does_not() {
+    let _alone = common::alone();
     if !libraries("libraries_play_where_the_browser_does_not") {
         return;
     }
@@ -153,6 +155,7 @@ fn serving(proxy: &Proxy) -> Option<SocketAddr> {
 
 #[test]
 fn the_stream_goes_on_after_its_origin_was_stopped() {
+    let _alone = common::alone();
     let (proxy, labs) = demo(&[("PROXY_CONNECT_TIMEOUT", "500ms")]);
     let browser = Browser::start();
     let mut ways = vec![("m3u8", "")];
@@ -205,6 +208,7 @@ fn the_stream_goes_on_after_its_origin_was_stopped() {
 
 #[test]
 fn what_is_missing_or_wrong_is_said_plainly() {
+    let _alone = common::alone();
     // As a binary that was built without the libraries.
     let pages = tempfile::tempdir().expect("a directory");
     let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("www");
@@ -262,6 +266,7 @@ fn what_is_missing_or_wrong_is_said_plainly() {
 
 #[test]
 fn the_console_shows_and_drains() {
+    let _alone = common::alone();
     let (proxy, labs) = demo(&[]);
     let browser = Browser::start();
     browser.open(&format!("http://{}/", proxy.api));
@@ -341,6 +346,7 @@ fn row_of(browser: &Browser, name: &str) -> String {
 
 #[test]
 fn the_console_asks_for_the_token() {
+    let _alone = common::alone();
     let (proxy, _) = demo(&[("PROXY_SYSTEM_API_TOKEN", "s3cret")]);
     let page = format!("http://{}/", proxy.api);
     let browser = Browser::start();

@@ -6,7 +6,6 @@ use super::wait::wait_until;
 use rustix::process::{Signal, kill_process_group};
 use serde_json::{Value, json};
 use std::os::unix::process::CommandExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use ureq::Agent;
@@ -27,9 +26,6 @@ const FLAGS: [&str; 9] = [
 /// A browser takes long to start where everything else runs too, and so does a page's first script.
 const START: Duration = Duration::from_secs(60);
 
-/// A small machine plays what one browser plays.
-static ONE: Mutex<()> = Mutex::new(());
-
 /// A browser of the test's own, with a profile that goes away with it. Dropped, it is ended; when the test failed, what its
 /// windows show is printed.
 pub struct Browser {
@@ -38,17 +34,15 @@ pub struct Browser {
     driver: Process,
     session: String,
     profile: TempDir,
-    _one: MutexGuard<'static, ()>,
 }
 
 impl Browser {
-    /// Starts one, with an empty window. Waits while another test has its own.
+    /// Starts one, with an empty window. A small machine plays what one browser plays: the test is [`super::alone`].
     ///
     /// # Panics
     /// When chromium or chromedriver is missing, or does not start.
     #[track_caller]
     pub fn start() -> Browser {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a directory");
         let mut command = tools::command("chromedriver");
         command
@@ -66,7 +60,6 @@ impl Browser {
             driver,
             session: format!("http://127.0.0.1:{port}/session"),
             profile,
-            _one: one,
         };
         browser.begin();
         browser

@@ -32,7 +32,16 @@ pub mod srs;
 pub mod tools;
 pub mod wait;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Waits until no other test of this binary has the machine, and holds the others off until the guard is dropped. In the
+/// binaries `serial` and `browser` each test begins with this call: Cargo has no way to ask for one test thread for one
+/// binary only.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How long a test waits for what must come soon. The machine may be slow and shared: a test that needs
 /// to tell "at once" from "at a timeout" sets that timeout far above this.

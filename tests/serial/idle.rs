@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn three_thousand_idle_connections_delay_nobody_and_go_in_time() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     const CROWD: usize = 3000;
     assert!(
         raise_descriptors() > 2 * CROWD as u64,
@@ -62,7 +62,7 @@ fn three_thousand_idle_connections_delay_nobody_and_go_in_time() {
 
 #[test]
 fn a_connection_in_use_is_not_cut() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     origin.on("/live/a.m3u8", Reply::playlist("#EXTM3U\na-1.ts\n"));
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", "segment"));
@@ -97,7 +97,7 @@ fn a_connection_in_use_is_not_cut() {
 
 #[test]
 fn at_the_bound_strangers_go_before_a_player_between_its_requests() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     origin.on("/live/a.m3u8", Reply::playlist("#EXTM3U\na-1.ts\n"));
     let proxy = few_connections();
@@ -125,7 +125,7 @@ fn at_the_bound_strangers_go_before_a_player_between_its_requests() {
 
 #[test]
 fn a_full_house_turns_nobody_out_for_nobody() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let proxy = few_connections();
     let line = proxy.wait_for_log(|line| line.contains(" connections and "), SOON);
     let bound = line
@@ -160,7 +160,7 @@ fn few_connections() -> Proxy {
 
 #[test]
 fn http_2_with_prior_knowledge_is_refused_at_once_and_leaves_nothing() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let proxy = Proxy::start(&[]);
     let before = Footprint::at_rest(&proxy);
     // A client's preface and its SETTINGS frame (RFC 9113 section 3.4).
@@ -181,7 +181,7 @@ fn http_2_with_prior_knowledge_is_refused_at_once_and_leaves_nothing() {
 
 #[test]
 fn pipelines_that_are_not_read_delay_nobody_and_do_not_grow() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", vec![7; 200_000]));
     let proxy = Proxy::before(&origin, &[("PROXY_STALL_TIMEOUT", "4s")]);
@@ -227,7 +227,7 @@ fn pipelines_that_are_not_read_delay_nobody_and_do_not_grow() {
 
 #[test]
 fn a_client_that_sends_during_its_stream_keeps_no_thread_busy() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");
     let proxy = Proxy::before(&origin, &[]);
@@ -256,7 +256,7 @@ fn a_client_that_sends_during_its_stream_keeps_no_thread_busy() {
 
 #[test]
 fn who_is_cut_off_never_takes_the_end_for_the_end_of_the_body() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     // HTTP/1.0: the body ends with the connection, so an end that is none must be a reset.
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");

@@ -10,12 +10,3 @@ mod slow_readers;
 mod soak;
 mod unknown_names;
 mod upgrade;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Waits until no other test of this binary runs, and holds the others off until the guard is dropped. Each test begins
-/// with this call: Cargo has no way to ask for one test thread for one binary only.
-fn alone() -> MutexGuard<'static, ()> {
-    static MACHINE: Mutex<()> = Mutex::new(());
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -68,7 +68,7 @@ fn small_origin() -> Origin {
 
 #[test]
 fn the_descriptor_limit_is_raised_and_bounds_the_connections() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let (few, line) = bound(&with_descriptors(60, 300).start());
     assert!(line.contains(" 300 descriptors"), "{line}");
     let (more, line) = bound(&with_descriptors(60, 1300).start());
@@ -78,7 +78,7 @@ fn the_descriptor_limit_is_raised_and_bounds_the_connections() {
 
 #[test]
 fn with_eighty_descriptors_what_runs_goes_on_and_the_rest_waits() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     raise_descriptors();
     let origin = small_origin();
     let proxy = with_descriptors(80, 80).start();
@@ -133,7 +133,7 @@ fn with_eighty_descriptors_what_runs_goes_on_and_the_rest_waits() {
 
 #[test]
 fn descriptors_that_are_taken_behind_its_back_are_no_origins_fault() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     // The limit is lowered while it runs: below what it was told at its start.
     let origin = small_origin();
     let proxy = Proxy::before(&origin, &[]);
@@ -214,7 +214,7 @@ fn with_threads(most: usize, directory: &Path) -> Option<ProxyBuilder> {
 
 #[test]
 fn the_thread_limit_bounds_the_connections() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let directory = tempfile::tempdir().expect("a directory");
     let Some(builder) = with_threads(500, directory.path()) else {
         return;
@@ -227,7 +227,7 @@ fn the_thread_limit_bounds_the_connections() {
 
 #[test]
 fn without_threads_what_runs_goes_on_and_the_rest_is_turned_away() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = small_origin();
     let directory = tempfile::tempdir().expect("a directory");
     // Some twenty are its own; then a show takes two.

@@ -18,7 +18,7 @@ const CROWD: usize = 40;
 
 #[test]
 fn those_who_do_not_read_a_stream_are_dropped_and_delay_nobody() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     let proxy = Proxy::before(&origin, &[("PROXY_STALL_TIMEOUT", "3s")]);
     let before = Footprint::at_rest(&proxy);
@@ -80,7 +80,7 @@ fn those_who_do_not_read_a_stream_are_dropped_and_delay_nobody() {
 
 #[test]
 fn those_who_do_not_read_a_segment_or_a_file_are_dropped() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", vec![7; 20_000_000]));
     let proxy = Proxy::builder()
@@ -114,7 +114,7 @@ fn those_who_do_not_read_a_segment_or_a_file_are_dropped() {
 
 #[test]
 fn a_slow_reader_that_reads_is_not_dropped() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Origin::start();
     let body: Vec<u8> = (0..6_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", &body));

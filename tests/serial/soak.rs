@@ -390,7 +390,7 @@ fn chaos(proxy: &Proxy, origins: &[(Origin, Mood)], rng: &mut Rng) {
 
 #[test]
 fn a_minute_of_everything_leaves_nothing() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     raise_descriptors();
     let origins: Vec<(Origin, Mood)> = (0..3)
         .map(|n| {

@@ -36,7 +36,7 @@ fn not_found(stream: TcpStream, _: &str) {
 
 #[test]
 fn a_hundred_thousand_unknown_names_leave_nothing() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let origin = Rogue::start(not_found);
     let proxy = Proxy::start(&[]);
     proxy.register_addr(origin.addr);
@@ -96,7 +96,7 @@ fn a_hundred_thousand_unknown_names_leave_nothing() {
 
 #[test]
 fn names_that_are_no_names_are_refused_without_an_origin() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let proxy = Proxy::start(&[]);
     let mut client = Client::connect(proxy.http);
     for target in [

@@ -101,7 +101,7 @@ impl Drop for KillSuccessors<'_> {
 
 #[test]
 fn three_upgrades_under_load_lose_nobody() {
-    let _alone = crate::alone();
+    let _alone = crate::common::alone();
     let good = Path::new(env!("CARGO_BIN_EXE_srs-stream-proxy"));
     let builder = Proxy::builder();
     let program = builder.directory().join("srs-stream-proxy");
