@@ -15,6 +15,8 @@ struct Counter {
     offset: u8,
     /// The next packet is of another connection, whose counter stands anywhere.
     is_due: bool,
+    /// The last packet had the counter of the one before it.
+    repeats: bool,
 }
 
 /// The counters of all PIDs, as viewers see them. What is odd in the origin's, gaps and repeated packets, stays.
@@ -31,8 +33,21 @@ impl Counters {
 
     /// The counter of the last packet sent on `pid`.
     pub fn last(&self, pid: u16) -> Option<u8> {
-        let counter = self.0.iter().find(|counter| counter.pid == pid);
-        counter.map(|counter| counter.last)
+        self.get(pid).map(|counter| counter.last)
+    }
+
+    /// The counter of a packet that may stand before the next one on `pid`. SRS writes each table with counter 0,
+    /// and one that repeats what stood before would be taken for the same table.
+    pub fn before_next(&self, pid: u16) -> u8 {
+        match self.get(pid) {
+            Some(counter) if counter.repeats => counter.last.wrapping_sub(1) & 0xF,
+            Some(counter) => counter.last,
+            None => 0xF,
+        }
+    }
+
+    fn get(&self, pid: u16) -> Option<&Counter> {
+        self.0.iter().find(|counter| counter.pid == pid)
     }
 
     /// Makes the counter of a packet that goes out now follow the last one on its PID.
@@ -50,7 +65,8 @@ impl Counters {
             counter.offset = (counter.last + counts).wrapping_sub(number) & 0xF;
             counter.is_due = false;
         }
-        counter.last = number.wrapping_add(counter.offset) & 0xF;
+        let last = number.wrapping_add(counter.offset) & 0xF;
+        counter.repeats = last == std::mem::replace(&mut counter.last, last);
         if counter.offset != 0 {
             packet::set_counter(bytes, counter.last);
         }
@@ -68,7 +84,7 @@ impl Counters {
         let counts = u8::from(packet.has_payload());
         let counter = self.of(packet.pid(), packet.counter().wrapping_sub(counts))?;
         counter.last = (counter.last + counts) & 0xF;
-        counter.is_due = false;
+        (counter.is_due, counter.repeats) = (false, false);
         packet::set_counter(bytes, counter.last);
         Ok(())
     }
@@ -86,6 +102,7 @@ impl Counters {
                     last: before & 0xF,
                     offset: 0,
                     is_due: false,
+                    repeats: false,
                 });
                 self.0.len() - 1
             }

@@ -8,6 +8,8 @@
 mod counters;
 mod incoming;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use super::presence::Presence;
 use super::timeline::{Timeline, Times};
@@ -259,7 +261,8 @@ impl Stream {
             Some(outgoing) if self.spliced && !anew => outgoing.pairs(tables.streams),
             _ => None,
         };
-        self.tables_are_due = self.spliced && known.is_none();
+        // Of a connection that came to no key frame, viewers have not got the tables either.
+        self.tables_are_due = self.spliced && (known.is_none() || self.tables_are_due);
         self.missing_since = None;
         let pairs = match (known, &mut self.outgoing) {
             (Some(pairs), Some(outgoing)) => {
@@ -600,7 +603,7 @@ impl Stream {
             let pid = Packet::new(bytes).map_or(NULL_PID, Packet::pid);
             let keep = if pid == NULL_PID {
                 true
-            } else if pid == 0 || Some(pid) == pmt_pid {
+            } else if self.spliced && (pid == 0 || Some(pid) == pmt_pid) {
                 self.counters.number(bytes)?;
                 true
             } else {
@@ -695,7 +698,7 @@ impl Stream {
 
     fn table_counters(&self) -> [Option<u8>; 2] {
         let pmt_pid = self.outgoing.as_ref().map(|outgoing| outgoing.pmt_pid);
-        [Some(0), pmt_pid].map(|pid| pid.and_then(|pid| self.counters.last(pid)))
+        [Some(0), pmt_pid].map(|pid| pid.map(|pid| self.counters.before_next(pid)))
     }
 
     fn render_opening(&mut self) {

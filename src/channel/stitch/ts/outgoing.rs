@@ -135,7 +135,7 @@ impl Outgoing {
         for (pid, table) in [(0, &self.pat), (self.pmt_pid, &self.pmt)] {
             let (mut packets, mut count) = (Vec::new(), 0);
             section::packets(&mut packets, pid, &mut count, table, &[]);
-            let last = u64::from(counters.last(pid).unwrap_or(0xF));
+            let last = u64::from(counters.before_next(pid));
             let mut counter = last.wrapping_sub(count).wrapping_add(1);
             section::packets(&mut out, pid, &mut counter, table, &[]);
         }
