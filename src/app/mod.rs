@@ -22,6 +22,7 @@ use crate::listener::Closing;
 use crate::player::context::PlayerContext;
 use crate::player::live::LiveRelay;
 use crate::player::router::Router;
+use crate::player::waits::OriginWaits;
 use crate::runtime::limits::Limits;
 use crate::runtime::threads;
 use crate::runtime::warn_once::WarnOnce;
@@ -113,7 +114,7 @@ impl Proxy {
             Some(socket) => socket,
             None => listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?,
         };
-        let parts = Parts::build(config, &limits)?;
+        let parts = Parts::build(config, player_workers(&limits) / 4, &limits)?;
         if let Some(predecessor) = &inherited.predecessor {
             let handover = Handover::receive(predecessor, HANDOVER_TIME);
             parts.take_over(handover.map_err(StartError::Handover)?);
@@ -247,6 +248,11 @@ fn player_connections(limits: &Limits) -> usize {
         .max(8)
 }
 
+/// How many workers there are for players' requests that end soon.
+fn player_workers(limits: &Limits) -> usize {
+    SHORT_WORKERS.min(player_connections(limits))
+}
+
 fn players_endpoint(
     config: &Config,
     limits: &Limits,
@@ -265,6 +271,8 @@ fn players_endpoint(
         stats: parts.stats.clone(),
         cache: parts.cache.clone(),
         channels: parts.channels.clone(),
+        // What one origin's silence may take; the rest is for the others.
+        waits: OriginWaits::new(player_workers(limits) / 2),
         files: config
             .static_files
             .clone()
@@ -279,7 +287,7 @@ fn players_endpoint(
         idle_timeout: config.idle_timeout,
         stall: config.stall_timeout,
         bounds: Bounds {
-            short: SHORT_WORKERS.min(connections),
+            short: player_workers(limits),
             long: config.max_streams,
             stack: PLAYERS_STACK,
         },

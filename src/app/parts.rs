@@ -33,11 +33,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Builds the parts as the settings want them. Blocks until Redis has answered, where one is used.
+    /// Builds the parts as the settings want them; at most `max_readers` requests wait for one shared answer. Blocks until Redis has answered, where one is used.
     ///
     /// # Errors
     /// [`StartError::Redis`] when Redis does not answer, [`StartError::System`] when the metrics cannot be set up.
-    pub fn build(config: &Config, limits: &Limits) -> Result<Self, StartError> {
+    pub fn build(config: &Config, max_readers: usize, limits: &Limits) -> Result<Self, StartError> {
         let redis = match config.load_balancer_type {
             LoadBalancerType::Memory => None,
             LoadBalancerType::Redis => {
@@ -68,7 +68,7 @@ impl Parts {
             api_client,
             locator: Arc::new(locator),
             stats: Arc::default(),
-            cache: Arc::new(HlsCache::new(config.hls_cache)),
+            cache: Arc::new(HlsCache::new(config.hls_cache, max_readers)),
             channels: Channels::new(ChannelSettings {
                 share: config.live_share,
                 gop_cache: config.gop_cache,

@@ -1,8 +1,11 @@
-//! The pump: brings a body in from its origin, at the origin's pace, for whoever reads it.
+//! The filler's worker: brings a body in from its origin, at the origin's pace, for whoever reads it.
 
-use crate::cache::entry::{BLOCK, CacheEntry, EntryHead, Retention, SharedHead};
+use crate::cache::body::BLOCK;
+use crate::cache::entry::CacheEntry;
+use crate::cache::head::{EntryHead, Retention, SharedHead};
 use crate::cache::key::Key;
-use crate::cache::table::{CacheTable, MemoryReservation};
+use crate::cache::memory::MemoryReservation;
+use crate::cache::table::CacheTable;
 use crate::upstream::OriginBody;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -19,7 +22,7 @@ pub struct Filler {
 }
 
 impl Filler {
-    /// Brings it in.
+    /// Brings the body in. Blocks until the body is over, or its last reader has left.
     pub fn run(self) {
         let Self {
             key,
@@ -37,9 +40,9 @@ impl Filler {
         let length = usize::try_from(shared.length).unwrap_or(usize::MAX);
         let keep = shared.keep;
         entry.occupy(reservation);
-        entry.tell(EntryHead::Shared(Arc::new(shared)));
+        entry.publish(EntryHead::Shared(Arc::new(shared)));
         let copied = copy(&mut body, length, &entry);
-        drop(body); // its connection may serve the next one
+        drop(body); // its connection may serve the next request
         match copied {
             Ok(()) => {
                 entry.end(Ok(()));
@@ -47,7 +50,7 @@ impl Filler {
                     Retention::Until(until) => until,
                     Retention::AfterTheEnd(time) => Instant::now() + time,
                 };
-                table.keep(&key, &entry, length, until);
+                table.keep(&key, &entry, until);
             }
             Err(error) => end.broken(&error.to_string()),
         }
@@ -81,7 +84,7 @@ fn copy(body: &mut OriginBody, length: usize, entry: &CacheEntry) -> io::Result<
     )))
 }
 
-/// Sees to it that a transfer ends, also where its worker panics.
+/// Ends the entry, also where the worker panics.
 struct End<'a> {
     key: &'a Key,
     table: &'a CacheTable,
@@ -90,7 +93,7 @@ struct End<'a> {
 
 impl End<'_> {
     fn broken(&self, why: &str) {
-        // First out of the store: nobody is to join what is broken.
+        // First out of the table: nobody is to join what is broken.
         self.table.remove(self.key, self.entry);
         self.entry.end(Err(why.into()));
     }

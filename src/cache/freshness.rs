@@ -1,22 +1,22 @@
-//! What may be shared, and for how long (RFC 9111 section 3, and what live HLS allows beyond it).
+//! How long answers are kept, and which requests may get one (RFC 9111, and what live HLS allows beyond it).
 
-use crate::http::Headers;
 use crate::http::head::RequestHead;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Largest segment that is shared, in bytes.
 pub const MAX_SEGMENT: u64 = 16 * 1024 * 1024;
 /// How long a segment is kept after its last byte, where the origin does not say.
 pub const SEGMENT_TIME: Duration = Duration::from_secs(10);
+/// How long an initialization section is kept at most, whatever the origin says. Its name has no number: after a new
+/// publish the same name is another file.
+pub const UNNUMBERED_TIME: Duration = Duration::from_secs(1);
 /// How long a playlist is kept at most.
 pub const PLAYLIST_TIME: Duration = Duration::from_millis(500);
 /// How long a 404 is kept at most: a crowd for a stream that is not there must not crush the origins.
 pub const NOT_FOUND_TIME: Duration = Duration::from_millis(250);
-/// No origin's word is believed for longer.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether the request is one that others may share: a plain GET that asks for the whole, and says
-/// nothing of who asks.
+/// Whether others may share the answer to this request: a plain GET for the whole that says nothing of who asks, and
+/// does not itself forbid a stored answer (RFC 9111 section 5.2.1).
 pub fn is_plain(head: &RequestHead) -> bool {
     let personal = |name: &str| {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
@@ -25,109 +25,48 @@ pub fn is_plain(head: &RequestHead) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case("if-"));
         is("range") || is("authorization") || is("cookie") || conditional
     };
-    head.method == "GET" && !head.headers.iter().any(|(name, _)| personal(name))
+    head.method == "GET"
+        && !head.headers.iter().any(|(name, _)| personal(name))
+        && !wants_its_own(head)
 }
 
-/// What an origin says of how long its answer may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheDirective {
-    /// It is for one player only.
-    Private,
-    /// For this long from now on; not at all after those who wait already where it is zero.
-    For(Duration),
-    /// Nothing.
-    Nothing,
+/// `no-store` or `no-cache` of the request; `Pragma: no-cache` is how HTTP/1.0 says it (RFC 9111 section 5.4).
+fn wants_its_own(head: &RequestHead) -> bool {
+    let has = |name, token| head.headers.has_token(name, token);
+    has("cache-control", "no-store")
+        || has("cache-control", "no-cache")
+        || (has("pragma", "no-cache") && head.headers.count("cache-control") == 0)
 }
 
-impl CacheDirective {
-    /// For how long from now on, with `most` as the limit; `None` where it may not be shared.
-    pub fn at_most(self, most: Duration) -> Option<Duration> {
-        match self {
-            Self::Private => None,
-            Self::For(time) => Some(time.min(most)),
-            Self::Nothing => Some(most),
-        }
-    }
+/// The longest time that a file of an HLS session is kept, by its path; `None` where the path sets no limit.
+///
+/// A segment has a number in its name, and each number is another file. What has none (`init.mp4`, `a-init.mp4`) has
+/// the same name after a new publish.
+pub fn time_limit(path: &str) -> Option<Duration> {
+    (!is_numbered(path)).then_some(UNNUMBERED_TIME)
 }
 
-/// What the header lines of an answer say. One whose body is encoded is for those who asked for that
-/// encoding, and the shared request asks for none.
-pub fn directive(headers: &Headers) -> CacheDirective {
-    let mut vary = headers.tokens("vary");
-    if headers.count("set-cookie") > 0
-        || headers.count("content-encoding") > 0
-        || !vary.all(|name| name.eq_ignore_ascii_case(b"accept-encoding"))
-    {
-        return CacheDirective::Private;
-    }
-    let mut shared_age = None;
-    let mut max_age = None;
-    for directive in headers.tokens("cache-control") {
-        let (name, value) = match directive.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&directive[..at], &directive[at + 1..]),
-            None => (directive, &b""[..]),
-        };
-        let is = |other: &[u8]| name.trim_ascii_end().eq_ignore_ascii_case(other);
-        if is(b"no-store") || is(b"private") {
-            return CacheDirective::Private;
-        } else if is(b"no-cache") {
-            // Not to be used again without asking; those who wait already may share it.
-            shared_age = Some(Duration::ZERO);
-        } else if is(b"s-maxage") && shared_age.is_none() {
-            shared_age = Some(seconds(value));
-        } else if is(b"max-age") && max_age.is_none() {
-            max_age = Some(seconds(value));
-        }
-    }
-    // RFC 9111 section 4.2.1: s-maxage, else max-age, else Expires.
-    match shared_age.or(max_age).or_else(|| expires(headers)) {
-        Some(time) => CacheDirective::For(time.min(LONGEST).saturating_sub(age(headers))),
-        None => CacheDirective::Nothing,
-    }
-}
-
-/// The age that an answer had when it came here.
-pub fn age(headers: &Headers) -> Duration {
-    headers.one("age").map_or(Duration::ZERO, seconds)
-}
-
-/// What is no number of seconds counts as 0 (RFC 9111 section 4.2.1: stale), what is too large as the
-/// most.
-fn seconds(value: &[u8]) -> Duration {
-    let value = value.trim_ascii();
-    let value = value
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-        .unwrap_or(value);
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(value).unwrap_or_default();
-    match text.parse() {
-        Ok(seconds) if digits => Duration::from_secs(seconds).min(LONGEST),
-        _ if digits => LONGEST,
-        _ => Duration::ZERO,
-    }
-}
-
-fn expires(headers: &Headers) -> Option<Duration> {
-    let time = |name: &str| {
-        let text = headers.text(name)?;
-        httpdate::parse_http_date(text).ok()
+fn is_numbered(path: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+    let is_init = stem
+        .as_bytes()
+        .windows(4)
+        .any(|part| part.eq_ignore_ascii_case(b"init"));
+    // Never an initialization section, wherever the number stands. Others (`.mp4`) may have the stream's name, whose
+    // digits are no sequence number: that one is at the end.
+    let media = ["ts", "m4s", "aac", "mp3", "vtt"];
+    let counts = |stem: &str| match media.iter().any(|one| extension.eq_ignore_ascii_case(one)) {
+        true => stem.bytes().any(|byte| byte.is_ascii_digit()),
+        false => stem.ends_with(|end: char| end.is_ascii_digit()),
     };
-    headers.one("expires")?;
-    let now = time("date").unwrap_or_else(SystemTime::now);
-    let until = time("expires").unwrap_or(now);
-    Some(until.duration_since(now).unwrap_or_default())
+    !is_init && counts(stem)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::head::parse;
-    use proptest::prelude::*;
-
-    fn headers(lines: &[(&str, &str)]) -> Headers {
-        Headers::of(lines.iter().map(|(name, value)| (*name, value.as_bytes())))
-    }
 
     #[test]
     fn plain_requests() {
@@ -142,6 +81,11 @@ mod tests {
             ("GET", "If-Modified-Since: x", false),
             ("GET", "authorization: Basic x", false),
             ("GET", "Cookie: a=b", false),
+            ("GET", "Cache-Control: max-age=0", true),
+            ("GET", "Cache-Control: no-store", false),
+            ("GET", "cache-control: max-age=0, No-Cache", false),
+            ("GET", "Pragma: no-cache", false),
+            ("GET", "Pragma: no-cache\r\nCache-Control: max-age=9", true),
         ] {
             let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
             let head = parse(text.as_bytes()).unwrap();
@@ -150,86 +94,31 @@ mod tests {
     }
 
     #[test]
-    fn what_origins_say() {
-        let time = |seconds| CacheDirective::For(Duration::from_secs(seconds));
-        let rows: [(&[(&str, &str)], CacheDirective); 27] = [
-            (&[], CacheDirective::Nothing),
-            (&[("Cache-Control", "public")], CacheDirective::Nothing),
-            (&[("Cache-Control", "max-age=5")], time(5)),
-            (&[("cache-control", "Public, MAX-AGE=5")], time(5)),
-            (&[("Cache-Control", "max-age=\"5\"")], time(5)),
-            (&[("Cache-Control", "max-age=5, s-maxage=2")], time(2)),
-            (&[("Cache-Control", "s-maxage=20,max-age=5")], time(20)),
-            (&[("Cache-Control", "max-age=5"), ("Age", "3")], time(2)),
-            (&[("Cache-Control", "max-age=5"), ("Age", "30")], time(0)),
-            (&[("Cache-Control", "max-age=0")], time(0)),
-            (&[("Cache-Control", "max-age=-1")], time(0)),
-            (&[("Cache-Control", "max-age=x")], time(0)),
-            (&[("Cache-Control", "max-age")], time(0)),
-            (
-                &[("Cache-Control", "max-age=99999999999999999999999")],
-                time(24 * 3600),
-            ),
-            (&[("Cache-Control", "no-cache")], time(0)),
-            (&[("Cache-Control", "no-cache, max-age=5")], time(0)),
-            (
-                &[
-                    ("Cache-Control", "max-age=5"),
-                    ("Cache-Control", "no-store"),
-                ],
-                CacheDirective::Private,
-            ),
-            (
-                &[("Cache-Control", "private, max-age=5")],
-                CacheDirective::Private,
-            ),
-            (
-                &[("Cache-Control", "Private=\"x\"")],
-                CacheDirective::Private,
-            ),
-            (&[("Set-Cookie", "a=b")], CacheDirective::Private),
-            (&[("Vary", "Accept-Encoding")], CacheDirective::Nothing),
-            (
-                &[("Vary", "accept-encoding, Origin")],
-                CacheDirective::Private,
-            ),
-            (&[("Vary", "*")], CacheDirective::Private),
-            (&[("Content-Encoding", "gzip")], CacheDirective::Private),
-            (&[("Expires", "0")], time(0)),
-            (
-                &[
-                    ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
-                    ("Expires", "Sun, 06 Nov 1994 08:49:40 GMT"),
-                ],
-                time(3),
-            ),
-            (&[("Cache-Control", "max-age=5"), ("Expires", "0")], time(5)),
-        ];
-        for (lines, expected) in rows {
-            assert_eq!(directive(&headers(lines)), expected, "{lines:?}");
+    fn segments_have_a_number_and_initialization_sections_have_none() {
+        for numbered in [
+            "/live/a-12.ts",
+            "/live/12.m4s",
+            "/live/a-12-1700000000x.ts",
+            "/live/a/seg7.mp4",
+            "/live/key_3.key",
+        ] {
+            assert_eq!(time_limit(numbered), None, "{numbered}");
         }
-    }
-
-    #[test]
-    fn a_limit_is_never_passed() {
-        assert_eq!(CacheDirective::Private.at_most(PLAYLIST_TIME), None);
-        assert_eq!(
-            CacheDirective::Nothing.at_most(PLAYLIST_TIME),
-            Some(PLAYLIST_TIME)
-        );
-        let long = CacheDirective::For(Duration::from_secs(9));
-        assert_eq!(long.at_most(PLAYLIST_TIME), Some(PLAYLIST_TIME));
-        let none = CacheDirective::For(Duration::ZERO);
-        assert_eq!(none.at_most(PLAYLIST_TIME), Some(Duration::ZERO));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_said_one_of_them_private_makes_it_private(
-            before in "[ -~]{0,20}", after in "[ -~]{0,20}", name in "no-store|private|No-Store",
-        ) {
-            let value = format!("{before},{name},{after}");
-            prop_assert_eq!(directive(&headers(&[("Cache-Control", &value)])), CacheDirective::Private);
+        for unnumbered in [
+            "/live/init.mp4",
+            "/live/a-init.mp4",
+            "/live/cam1-INIT.mp4",
+            "/live/init-0.m4s",
+            "/live/720p.mp4",
+            "/live1/a.key",
+            "/live/a.ts",
+            "/",
+        ] {
+            assert_eq!(
+                time_limit(unnumbered),
+                Some(UNNUMBERED_TIME),
+                "{unnumbered}"
+            );
         }
     }
 }

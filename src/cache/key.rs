@@ -1,64 +1,105 @@
-//! What is the same: by this a request finds the fetch that it can share.
+//! What is the same: the name by which a request finds the answer that it can share.
 
-use crate::http::head::RequestHead;
+use crate::http::head::{RequestHead, host_name};
 use crate::http::query::{without_param, without_spbhid};
 use crate::stream::url::StreamUrl;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// The key of a segment or a playlist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     stream: StreamUrl,
-    /// The kind, the host and the target, with spaces between: none of them has one inside.
+    /// The kind, the host, the sites that the request names, and the target, with spaces between: none of them has one
+    /// inside.
     rest: Arc<str>,
 }
 
 impl Key {
-    /// A segment of a stream: its path, and its query without `spbhid` and without `hls_ctx`, by which
-    /// SRS tells players apart and not segments. Other parameters are part of it: a token is nobody
-    /// else's. So is the vhost that the origin will see, for a session id from anywhere must not bring
-    /// another vhost's file into a stream.
-    ///
-    /// `None` where the request names no vhost.
-    pub fn segment(stream: &StreamUrl, head: &RequestHead) -> Option<Self> {
-        let asked = StreamUrl::of_request(head.host.as_deref(), head.path(), head.query())?;
-        let vhost = asked.as_str().split('/').next().unwrap_or_default();
+    /// The key of a segment of a stream: the host as the origin sees it, the target without `spbhid` and without
+    /// `hls_ctx` (by which SRS tells players apart, not segments), and the site that `Referer` and `Origin` name, for
+    /// many origins decide by it (SRS's `refer`, nginx's `valid_referers`). Other parameters are part of it: a token is
+    /// nobody else's.
+    pub fn segment(stream: &StreamUrl, head: &RequestHead) -> Self {
         let target = without_spbhid(&head.target);
-        let rest = match target.split_once('?') {
-            Some((path, query)) => match without_param(query, "hls_ctx") {
-                Some(query) => format!("s {vhost} {path}?{query}"),
-                None => format!("s {vhost} {path}"),
-            },
-            None => format!("s {vhost} {target}"),
-        };
-        Some(Self {
-            stream: stream.clone(),
-            rest: rest.into(),
-        })
-    }
-
-    /// A playlist: the whole URL. The host, and the public one that a trusted proxy tells of, decide which of its URIs
-    /// lead back here, and `hls_ctx` is in each of them.
-    pub fn playlist(stream: &StreamUrl, head: &RequestHead, public_host: Option<&[u8]>) -> Self {
-        let host = head.host.as_deref().unwrap_or_default();
-        let public = public_host.unwrap_or_default().escape_ascii();
-        let target = without_spbhid(&head.target);
-        let rest = format!("p {host} {target} {public}");
+        // Servers choose by the name, without case and port.
+        let host = host_name(head.host.as_deref().unwrap_or_default()).to_ascii_lowercase();
+        let mut rest = asked_by('s', &host, head);
+        match target.split_once('?') {
+            Some((path, query)) => {
+                rest.push_str(path);
+                if let Some(query) = without_param(query, "hls_ctx") {
+                    rest.push('?');
+                    rest.push_str(&query);
+                }
+            }
+            None => rest.push_str(&target),
+        }
         Self {
             stream: stream.clone(),
             rest: rest.into(),
         }
     }
 
-    /// The stream that it belongs to.
+    /// The key of a playlist: as for a segment, with `hls_ctx`, which is in each of the playlist's URIs. The host, and
+    /// the public one that a trusted proxy tells of, decide which of those URIs lead back here.
+    pub fn playlist(stream: &StreamUrl, head: &RequestHead, public_host: Option<&[u8]>) -> Self {
+        let host = head.host.as_deref().unwrap_or_default();
+        let mut rest = asked_by('p', host, head);
+        rest.push_str(&without_spbhid(&head.target));
+        rest.push(' ');
+        rest.extend(
+            public_host
+                .unwrap_or_default()
+                .escape_ascii()
+                .map(char::from),
+        );
+        Self {
+            stream: stream.clone(),
+            rest: rest.into(),
+        }
+    }
+
+    /// The stream that the answer belongs to.
     pub fn stream(&self) -> &StreamUrl {
         &self.stream
     }
 
-    /// Its length in memory, in bytes.
+    /// Whether the key is a segment's.
+    pub fn is_segment(&self) -> bool {
+        self.rest.starts_with('s')
+    }
+
+    /// The key's length in memory, in bytes.
     pub fn size(&self) -> usize {
         self.stream.as_str().len() + self.rest.len()
     }
+}
+
+/// The kind, and what an origin may decide by beside the target: the host, and the sites that sent the player.
+fn asked_by(kind: char, host: &str, head: &RequestHead) -> String {
+    let site = |name| head.headers.one(name).map(site).unwrap_or_default();
+    let mut text = String::with_capacity(64 + host.len() + head.target.len());
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{kind} {host} {} {} ",
+        site("referer"),
+        site("origin")
+    );
+    text
+}
+
+/// The site of a URL: scheme and authority (RFC 6454 section 4), not the page. What is no URL is its own site, whole.
+fn site(url: &[u8]) -> String {
+    let text = String::from_utf8_lossy(url);
+    let end = text.find("://").map_or(text.len(), |scheme| {
+        let authority = scheme + 3;
+        let length = text[authority..].find(['/', '?', '#']);
+        length.map_or(text.len(), |length| authority + length)
+    });
+    // A space would pass for the end of the site.
+    text[..end].to_ascii_lowercase().replace(' ', "%20")
 }
 
 #[cfg(test)]
@@ -72,7 +113,7 @@ mod tests {
 
     fn segment(host: &str, target: &str) -> Key {
         let stream = StreamUrl::parse("a.example/live/a").unwrap();
-        Key::segment(&stream, &head(host, target)).unwrap()
+        Key::segment(&stream, &head(host, target))
     }
 
     #[test]
@@ -103,6 +144,49 @@ mod tests {
     }
 
     #[test]
+    fn hosts_without_a_dot_and_addresses_differ() {
+        let target = "/live/a-1.ts";
+        let hosts = ["one", "two", "127.0.0.1", "127.0.0.2", "[::1]", ""];
+        let keys: Vec<Key> = hosts.iter().map(|host| segment(host, target)).collect();
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(
+                keys.iter().filter(|other| *other == key).count(),
+                1,
+                "{}",
+                hosts[n]
+            );
+        }
+    }
+
+    #[test]
+    fn the_site_that_sent_the_player_is_part_of_it_and_the_page_is_not() {
+        let stream = StreamUrl::parse("a.example/live/a").unwrap();
+        let keys = |line: &str| {
+            let text = format!("GET /live/a-1.ts HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+            let head = parse(text.as_bytes()).unwrap();
+            [
+                Key::segment(&stream, &head),
+                Key::playlist(&stream, &head, None),
+            ]
+        };
+        let one = keys("Referer: https://a.example/one?x");
+        assert_eq!(keys("referer: https://A.example/two#y"), one);
+        assert_eq!(keys("referer: https://a.example"), one);
+        for other in [
+            "X: y",
+            "Referer: http://a.example/one",
+            "Referer: https://a.example:8443/one",
+            "Referer: https://a.example@b.example/one",
+            "Referer: nonsense",
+            "Origin: https://a.example",
+            "Referer: https://a.example/\r\nOrigin: null",
+        ] {
+            let [segment, playlist] = keys(other);
+            assert!(segment != one[0] && playlist != one[1], "{other}");
+        }
+    }
+
+    #[test]
     fn segments_of_two_streams_differ() {
         let head = head("a.example", "/live/init.mp4");
         let key = |name: &str| Key::segment(&StreamUrl::parse(name).unwrap(), &head);
@@ -120,7 +204,7 @@ mod tests {
         assert_ne!(key("a.example", "/live/a.m3u8"), one);
         assert_ne!(
             Key::segment(&stream, &head("a.example", "/live/a.m3u8")),
-            Some(key("a.example", "/live/a.m3u8"))
+            key("a.example", "/live/a.m3u8")
         );
     }
 }

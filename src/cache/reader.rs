@@ -1,22 +1,23 @@
-//! A request at a transfer: it waits, reads at its own pace, and may leave at any time.
+//! A request that reads an entry: it waits, reads at its own pace, and may leave at any time.
 
-use crate::cache::entry::{CacheEntry, EntryHead, EntryState};
+use crate::cache::entry::{CacheEntry, EntryState, PATIENCE};
+use crate::cache::head::EntryHead;
 use crate::runtime::cancel::{CancelListener, CancelToken};
 use parking_lot::MutexGuard;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A reader that waits looks this often whether its own client has left. Nothing waits for it: the
-/// fetch ends with the last reader at once.
+/// A reader that waits looks this often whether its own client has left. Nothing waits for that look: the fetch ends
+/// with the last reader at once.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What a reader gets next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// The blocks from its place on; so many bytes of the first one are behind it.
+    /// Blocks from the reader's place on; this many bytes of the first one lie before that place.
     Bytes(usize),
-    /// There is no more.
+    /// The body is over.
     End,
     /// The origin broke off, for this reason.
     Broken(Arc<str>),
@@ -24,27 +25,24 @@ pub enum Next {
     Left,
 }
 
-/// A reader's place in a transfer that is on its way. Its client's leaving is known at once.
+/// What a reader that waits for the head gets.
 #[derive(Debug)]
-pub struct ReaderSlot {
-    entry: Arc<CacheEntry>,
-    gone: AtomicBool,
+pub enum Waited {
+    /// What came of asking.
+    Head(EntryHead),
+    /// The origin is silent: this reader is the one that asks once more, for all, on this token.
+    Hung(Arc<CancelToken>),
+    /// The reader's own client has left.
+    Left,
 }
 
-impl ReaderSlot {
-    /// One that is counted already.
-    pub(super) fn at(entry: &Arc<CacheEntry>) -> Arc<Self> {
-        Arc::new(Self {
-            entry: entry.clone(),
-            gone: AtomicBool::new(false),
-        })
-    }
-
-    /// The transfer that this place is in.
-    #[cfg(test)]
-    pub fn entry(&self) -> &Arc<CacheEntry> {
-        &self.entry
-    }
+/// A counted reader of an entry that is on its way. Its client's leaving is known at once.
+#[derive(Debug)]
+struct ReaderSlot {
+    entry: Arc<CacheEntry>,
+    gone: AtomicBool,
+    /// The attempt that goes on for this reader alone.
+    own: OnceLock<Arc<CancelToken>>,
 }
 
 impl CancelListener for ReaderSlot {
@@ -52,40 +50,60 @@ impl CancelListener for ReaderSlot {
         if !self.gone.swap(true, Ordering::AcqRel) {
             self.entry.leave();
         }
+        if let Some(own) = self.own.get() {
+            own.cancel();
+        }
     }
 }
 
-/// A request at a transfer; it reads until this is dropped.
+/// A request that reads an entry, until this is dropped.
 #[derive(Debug)]
 pub struct EntryReader {
     entry: Arc<CacheEntry>,
-    /// Nobody's leaving matters where the answer is whole.
+    /// `None` for a reader of a complete entry: its leaving needs no tracking.
     slot: Option<(Arc<ReaderSlot>, Arc<CancelToken>)>,
 }
 
 impl EntryReader {
-    /// In a transfer that is on its way, for the client on that cancel token.
-    pub fn at(slot: Arc<ReaderSlot>, client: &Arc<CancelToken>) -> Self {
+    /// Reader of an entry that is on its way, which has counted it already. `client` is cancelled when the reader's
+    /// client leaves.
+    pub fn waiting(entry: Arc<CacheEntry>, client: &Arc<CancelToken>) -> Self {
+        let slot = Arc::new(ReaderSlot {
+            entry: entry.clone(),
+            gone: AtomicBool::new(false),
+            own: OnceLock::new(),
+        });
         client.on_cancel(slot.clone());
         Self {
-            entry: slot.entry.clone(),
+            entry,
             slot: Some((slot, client.clone())),
         }
     }
 
-    /// Before an answer that is whole.
-    pub fn before(entry: Arc<CacheEntry>) -> Self {
+    /// Reader of a complete entry; its leaving needs no tracking.
+    pub fn complete(entry: Arc<CacheEntry>) -> Self {
         Self { entry, slot: None }
     }
 
-    /// The transfer.
+    /// The entry that is read.
     pub fn entry(&self) -> &Arc<CacheEntry> {
         &self.entry
     }
 
-    /// Whether the answer was whole when the request came.
+    /// Whether the entry was complete when the request came.
     pub fn came_whole(&self) -> bool {
         self.slot.is_none()
+    }
+
+    /// Ties an attempt to this reader's client alone: it ends when that client leaves, whoever else reads the entry.
+    pub fn keep_alone(&self, attempt: &Arc<CancelToken>) {
+        self.entry.end_attempt(attempt);
+        if let Some((slot, _)) = &self.slot {
+            let _ = slot.own.set(attempt.clone()); // a request makes one attempt
+            if slot.gone.load(Ordering::Acquire) {
+                attempt.cancel();
+            }
+        }
     }
 
     fn is_left(&self) -> bool {
@@ -93,28 +111,32 @@ impl EntryReader {
         self.slot.as_ref().is_some_and(left)
     }
 
-    /// Waits for what comes of asking; `None` when the reader's own client has left.
-    pub fn head(&self) -> Option<EntryHead> {
+    /// Waits for what comes of asking.
+    pub fn head(&self) -> Waited {
         let mut state = self.entry.lock();
         loop {
             if self.is_left() {
-                return None;
+                return Waited::Left;
             }
             if let Some(head) = &state.head {
-                return Some(head.clone());
+                return Waited::Head(head.clone());
             }
-            self.wait(&mut state);
+            let look = match state.begin_if_hung() {
+                Ok(attempt) => return Waited::Hung(attempt),
+                Err(left) => left.unwrap_or(PATIENCE),
+            };
+            self.wait(&mut state, look);
         }
     }
 
-    /// What there is from byte `at` on, without waiting: into `batch`, which is emptied first. Gives how
-    /// many bytes of its first block are behind `at`.
+    /// Takes what there is from byte `at` on into `batch`, which is emptied first; does not wait. Returns how many
+    /// bytes of its first block lie before `at`.
     pub fn ready(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> usize {
         batch.clear();
-        self.entry.lock().take(at, batch).unwrap_or(0)
+        self.entry.lock().body.take(at, batch).unwrap_or(0)
     }
 
-    /// Waits for what comes at byte `at`. `batch` is emptied first.
+    /// Waits for what comes at byte `at`, into `batch`, which is emptied first.
     pub fn next(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> Next {
         batch.clear();
         let mut state = self.entry.lock();
@@ -122,19 +144,19 @@ impl EntryReader {
             if self.is_left() {
                 return Next::Left;
             }
-            if let Some(behind) = state.take(at, batch) {
+            if let Some(behind) = state.body.take(at, batch) {
                 return Next::Bytes(behind);
             }
             match &state.end {
                 Some(Ok(())) => return Next::End,
                 Some(Err(why)) => return Next::Broken(why.clone()),
-                None => self.wait(&mut state),
+                None => self.wait(&mut state, LOOK),
             }
         }
     }
 
-    fn wait(&self, state: &mut MutexGuard<'_, EntryState>) {
-        self.entry.changed.wait_for(state, LOOK);
+    fn wait(&self, state: &mut MutexGuard<'_, EntryState>, time: Duration) {
+        self.entry.changed.wait_for(state, time);
     }
 }
 
@@ -146,3 +168,6 @@ impl Drop for EntryReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use crate::channel::Channels;
 use crate::files::Files;
 use crate::locate::OriginLocator;
 use crate::player::live::LiveRelay;
+use crate::player::waits::OriginWaits;
 use crate::runtime::pool::Pool;
 use crate::stream::stats::StreamStats;
 use crate::upstream::OriginClient;
@@ -18,6 +19,8 @@ pub struct PlayerContext {
     pub forwarding: Forwarding,
     pub stats: Arc<StreamStats>,
     pub cache: Arc<HlsCache>,
+    /// How many short requests wait for each origin.
+    pub waits: Arc<OriginWaits>,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

@@ -48,6 +48,8 @@ pub enum FetchOutcome {
     Buffered(BufferedResponse),
     /// No origin's answer: a status of ours.
     Failed(Failure),
+    /// The origin took the request and closed without a head: its refusal of this player, and of nobody else.
+    Refused(Failure),
     /// The player has left.
     Left,
 }
@@ -204,8 +206,12 @@ pub fn fetch_logging(
             },
             Err(OriginError::Left) => return FetchOutcome::Left,
             Err(error @ OriginError::Closed(_)) => {
-                let message = "The media server refused this request.";
-                return failure(502, message, None, Some(error.to_string()));
+                return FetchOutcome::Refused(Failure {
+                    status: 502,
+                    message: "The media server refused this request.",
+                    retry_after: None,
+                    detail: Some(error.to_string()),
+                });
             }
             Err(error) => {
                 debug!("{error}");

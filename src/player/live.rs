@@ -327,7 +327,7 @@ fn answer(
             relay(exchange, response, Piece::Live, &meter);
         }
         FetchOutcome::Buffered(answer) => answer.answer(exchange),
-        FetchOutcome::Failed(failure) => failure.answer(exchange),
+        FetchOutcome::Failed(failure) | FetchOutcome::Refused(failure) => failure.answer(exchange),
         FetchOutcome::Left => exchange.abandon("the client left while its stream was looked for"),
     }
 }

@@ -13,3 +13,4 @@ mod relay;
 mod request;
 mod route;
 pub mod router;
+pub mod waits;

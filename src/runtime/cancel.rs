@@ -26,7 +26,8 @@ pub struct CancelToken {
 #[derive(Debug, Default)]
 struct TokenState {
     cancelled: bool,
-    origin: Option<Arc<TcpStream>>,
+    /// The origin's socket, and since when it is bound.
+    origin: Option<(Arc<TcpStream>, Instant)>,
     listener: Option<Arc<dyn CancelListener>>,
 }
 
@@ -44,8 +45,14 @@ impl CancelToken {
             shut(origin);
             return false;
         }
-        state.origin = Some(origin.clone());
+        state.origin = Some((origin.clone(), Instant::now()));
         true
+    }
+
+    /// How long an origin's socket has been bound; `None` where none is, because no origin is asked at this moment.
+    pub fn bound_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.origin.as_ref().map(|(_, since)| since.elapsed())
     }
 
     /// Lets go of the socket, where it is this one: the exchange on it is over, and it may serve
@@ -55,7 +62,7 @@ impl CancelToken {
         if state
             .origin
             .as_ref()
-            .is_some_and(|own| Arc::ptr_eq(own, origin))
+            .is_some_and(|(own, _)| Arc::ptr_eq(own, origin))
         {
             state.origin = None;
         }
@@ -83,7 +90,7 @@ impl CancelToken {
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        if let Some(origin) = state.origin.take() {
+        if let Some((origin, _)) = state.origin.take() {
             shut(&origin);
         }
         let listener = state.listener.take();
@@ -150,8 +157,11 @@ mod tests {
     fn a_detached_socket_lives_on() {
         let line = CancelToken::new();
         let (near, mut far) = pair();
+        assert_eq!(line.bound_for(), None);
         assert!(line.bind_socket(&near));
+        assert!(line.bound_for().is_some());
         line.unbind_socket(&near);
+        assert_eq!(line.bound_for(), None);
         line.cancel();
         std::io::Write::write_all(&mut far, b"x").unwrap();
         assert_eq!((&*near).read(&mut [0; 8]).unwrap(), 1);

@@ -1,13 +1,13 @@
 //! HLS: playlists are read whole and rewritten, segments are relayed from the origin of their session. Both are
 //! shared by players who ask for the same.
 
-mod offer;
+mod cached;
+mod filling;
 mod playlist;
 mod public_hosts;
 mod redirect;
 mod rewrite;
 mod segment;
-mod serve;
 pub mod session;
 mod syntax;
 mod variables;

@@ -1,17 +1,18 @@
 //! Playlists: read whole from the origin, rewritten, and shared for half a second.
 
 use crate::balancer::Candidate;
-use crate::cache::freshness::{NOT_FOUND_TIME, PLAYLIST_TIME, directive};
+use crate::cache::directive::directive;
+use crate::cache::freshness::{NOT_FOUND_TIME, PLAYLIST_TIME};
 use crate::cache::key::Key;
 use crate::http::Headers;
 use crate::http::query::query_value;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, fetch};
-use crate::player::hls::offer;
+use crate::player::hls::cached;
+use crate::player::hls::filling::{self, Sharing};
 use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::{Rewrite, rewrite};
-use crate::player::hls::serve::part;
 use crate::player::hls::syntax::{is_master, is_playlist, only_variant};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::Exchange;
@@ -21,7 +22,6 @@ use crate::stream::session::session_id;
 use crate::upstream::forwarding::to_player;
 use crate::upstream::{OriginRequest, OriginResponse};
 use std::io::Read;
-use std::time::Duration;
 
 /// Largest playlist that an origin may send, in bytes.
 const MAX_PLAYLIST: u64 = 1024 * 1024;
@@ -46,9 +46,15 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
         .public_host(&exchange.head.headers, exchange.peer().ip());
     let key = (context.cache.is_on() && request.cacheable)
         .then(|| Key::playlist(stream, &exchange.head, public_host.as_deref()));
-    let Some((mut exchange, fill)) = part(context, exchange, key, Some(request.viewer)) else {
+    let viewer = Some(request.viewer);
+    let Some(asking) = cached::answer(context, exchange, key.as_ref(), request, viewer) else {
         return;
     };
+    let cached::Asking {
+        mut exchange,
+        fill,
+        wait,
+    } = asking;
     let headers = context
         .forwarding
         .to_origin(&exchange.head, exchange.peer().ip(), true);
@@ -65,12 +71,21 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     let fetched = match fetch(context, &mut exchange, &fetch_request) {
         FetchOutcome::Fetched(fetched) => fetched,
         FetchOutcome::Buffered(answer) => {
-            offer::not_found(context, fill, &answer);
+            filling::not_found(context, fill, &answer);
             return answer.answer(exchange);
         }
         FetchOutcome::Failed(failure) => {
-            offer::failure(context, fill, &failure);
+            filling::failure(context, fill, &failure);
             return failure.answer(exchange);
+        }
+        FetchOutcome::Refused(failure) => {
+            drop(fill); // the refusal is this player's own
+            return failure.answer(exchange);
+        }
+        FetchOutcome::Left if fill.is_some() && !exchange.cancel().is_cancelled() => {
+            // Another one's request was faster: its answer is in memory.
+            drop(fill);
+            return playlist(context, exchange, request);
         }
         FetchOutcome::Left => {
             return exchange.abandon("the client left while its stream was looked for");
@@ -87,7 +102,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     let answer =
         read(response).and_then(|read| follow(context, path, &origin, &fetch_request, read));
     let answer = answer.and_then(|read| {
-        let time = playlist_time(&read);
+        let sharing = sharing(&read);
         if read.is_playlist() {
             let head = &exchange.head;
             let balancer = context.locator.balancer();
@@ -100,12 +115,13 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
             playlists: &session,
         };
         let (head, body) = for_player(read, &how)?;
-        Ok((head, body, time))
+        Ok((head, body, sharing))
     });
+    drop(wait); // the answer is here, and the player may be slow
     match answer {
-        Ok((head, body, time)) => {
+        Ok((head, body, sharing)) => {
             if let Some(fill) = fill {
-                offer::playlist(context, fill, (&origin, &address), &head, &body, time);
+                filling::playlist(context, fill, (&origin, &address), &head, &body, sharing);
             }
             // Who asks for SRS's master has no `hls_ctx` yet, and would be taken for two players once it has.
             let viewer = (!is_master(&body)).then_some(request.viewer);
@@ -114,7 +130,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
             exchange.answer(head, &body);
         }
         Err(failure) => {
-            offer::failure(context, fill, &failure);
+            filling::failure(context, fill, &failure);
             failure.answer(exchange);
         }
     }
@@ -252,21 +268,22 @@ fn for_player(read: Whole, how: &Rewrite<'_>) -> Result<(ResponseHead, Vec<u8>),
     }
 }
 
-/// For how long others may have the same; `None` where it is for one player only.
-fn playlist_time(read: &Whole) -> Option<Duration> {
-    let hands_out = || is_master(&read.body) && find(&read.body, b"hls_ctx=");
-    match read.status {
-        // SRS's master playlist hands out a session, and so does what is followed from one.
-        200 if read.is_playlist() && !read.followed && !hands_out() => {
-            directive(&read.headers).at_most(PLAYLIST_TIME)
-        }
-        404 => directive(&read.headers).at_most(NOT_FOUND_TIME),
-        _ => None,
+/// Whether others may have the same.
+fn sharing(read: &Whole) -> Sharing {
+    let limit = match read.status {
+        200 if read.is_playlist() => PLAYLIST_TIME,
+        404 => NOT_FOUND_TIME,
+        _ => return Sharing::Own,
+    };
+    // A master playlist hands out sessions at many servers, in names that no one knows, and so does what was followed
+    // from one.
+    if read.followed || (read.status == 200 && is_master(&read.body)) {
+        return Sharing::Never;
     }
-}
-
-fn find(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+    match directive(&read.headers).at_most(limit) {
+        Some(time) => Sharing::For(time),
+        None => Sharing::Never,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Segments, initialization sections and keys: relayed from the origin of their session, or shared.
 
-use crate::cache::FillGuard;
+use crate::cache::guard::FillGuard;
 use crate::cache::key::Key;
 use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
@@ -8,8 +8,7 @@ use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BOD
 use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
-use crate::player::hls::serve::part;
-use crate::player::hls::{offer, serve};
+use crate::player::hls::{cached, filling};
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::Exchange;
@@ -20,13 +19,18 @@ use percent_encoding::utf8_percent_encode;
 pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
     let key = match &request.stream {
         Some(stream) if context.cache.is_on() && request.cacheable => {
-            Key::segment(stream, &exchange.head)
+            Some(Key::segment(stream, &exchange.head))
         }
         _ => None,
     };
-    let Some((mut exchange, fill)) = part(context, exchange, key, None) else {
+    let Some(asking) = cached::answer(context, exchange, key.as_ref(), request, None) else {
         return;
     };
+    let cached::Asking {
+        mut exchange,
+        fill,
+        wait,
+    } = asking;
     let mut headers = context
         .forwarding
         .to_origin(&exchange.head, exchange.peer().ip(), false);
@@ -47,7 +51,9 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         head_only: exchange.is_head(),
         cancel: &cancel,
     };
-    match fetch(context, &mut exchange, &fetch_request) {
+    let outcome = fetch(context, &mut exchange, &fetch_request);
+    drop(wait); // the head is here, and the player may be slow
+    match outcome {
         FetchOutcome::Fetched(mut fetched) => {
             if let Some(id) = exchange.head.query().and_then(own_session) {
                 let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
@@ -64,12 +70,21 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
             }
         }
         FetchOutcome::Buffered(answer) => {
-            offer::not_found(context, fill, &answer);
+            filling::not_found(context, fill, &answer);
             answer.answer(exchange);
         }
         FetchOutcome::Failed(failure) => {
-            offer::failure(context, fill, &failure);
+            filling::failure(context, fill, &failure);
             failure.answer(exchange);
+        }
+        FetchOutcome::Refused(failure) => {
+            drop(fill); // the refusal is this player's own
+            failure.answer(exchange);
+        }
+        FetchOutcome::Left if fill.is_some() && !exchange.cancel().is_cancelled() => {
+            // Another one's request was faster: its answer is in memory.
+            drop(fill);
+            segment(context, exchange, request);
         }
         FetchOutcome::Left => exchange.abandon("the client left while its segment was looked for"),
     }
@@ -104,11 +119,11 @@ fn share_segment(
         .is_none_or(|length| length <= MAX_BUFFERED_BODY);
     if response.status == 404 && is_short {
         let answer = keep(fetched.response);
-        offer::not_found(context, Some(fill), &answer);
+        filling::not_found(context, Some(fill), &answer);
         return answer.answer(exchange);
     }
-    match offer::segment(context, fill, fetched) {
-        Ok(reader) => serve::fill(context, exchange, &reader, stream),
+    match filling::segment(context, fill, exchange.head.path(), fetched) {
+        Ok(reader) => cached::fill(context, exchange, &reader, stream),
         Err(own) => {
             // Until the end its client's leaving cancels the origin's answer by this reader.
             let (fetched, _reader) = *own;

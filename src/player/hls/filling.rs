@@ -1,37 +1,47 @@
-//! What a leader offers to those who wait with it, and to those who come later.
+//! What the filler of a shared answer gives to those who wait with it, and to those who come later.
 
 use crate::balancer::Candidate;
-use crate::cache::FillGuard;
-use crate::cache::entry::{Retention, SharedHead};
-use crate::cache::freshness::{
-    CacheDirective, MAX_SEGMENT, NOT_FOUND_TIME, SEGMENT_TIME, age, directive,
-};
+use crate::cache::directive::{CacheDirective, age, directive};
+use crate::cache::freshness::{MAX_SEGMENT, NOT_FOUND_TIME, SEGMENT_TIME, time_limit};
+use crate::cache::guard::FillGuard;
+use crate::cache::head::{Retention, SharedHead};
 use crate::cache::reader::EntryReader;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{BufferedResponse, Fetched};
-use crate::player::hls::serve::pin;
+use crate::player::hls::cached::pin;
 use crate::server::failure::Failure;
 use crate::server::response::ResponseHead;
 use crate::upstream::OriginResponse;
 use crate::upstream::forwarding::to_player;
 use std::time::{Duration, Instant};
 
-/// Offers a playlist as it goes to players, from that origin at that address, for `time`; without a time
-/// it is the filler's alone.
+/// Whether others may have a playlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// They may, for this long.
+    For(Duration),
+    /// This answer is one player's own: a refusal, a trouble.
+    Own,
+    /// Answers of this name are each player's own: a master playlist, `Set-Cookie`, `private`.
+    Never,
+}
+
+/// Gives a playlist, as it goes to players, to all who wait.
 pub fn playlist(
     context: &PlayerContext,
     fill: FillGuard,
     (origin, address): (&Candidate, &str),
     head: &ResponseHead,
     body: &[u8],
-    time: Option<Duration>,
+    sharing: Sharing,
 ) {
     if head.status == 200 {
         fill.came_from(&origin.id);
     }
-    let Some(time) = time else {
-        fill.alone();
-        return;
+    let time = match sharing {
+        Sharing::For(time) => time,
+        Sharing::Own => return drop(fill.alone()),
+        Sharing::Never => return drop(fill.never_shared()),
     };
     let now = Instant::now();
     let shared = SharedHead {
@@ -48,7 +58,7 @@ pub fn playlist(
     fill.whole(shared, body, now + time);
 }
 
-/// Offers an answer that was read whole, where it is a 404; any other status is the filler's alone.
+/// Gives a 404 that was read whole to all who wait; an answer of any other status is the filler's own.
 pub fn not_found(context: &PlayerContext, fill: Option<FillGuard>, answer: &BufferedResponse) {
     let Some(fill) = fill else { return };
     let time = match answer.status {
@@ -74,8 +84,8 @@ pub fn not_found(context: &PlayerContext, fill: Option<FillGuard>, answer: &Buff
     fill.whole(shared, &answer.body, now + time);
 }
 
-/// Tells those who wait that there is no answer. Only a 404 is kept, and not where the player was held
-/// for a publisher for longer than that: whoever comes then is to be held as well.
+/// Tells those who wait that there is no answer. A 404 alone is kept for later requests, and not where players are held
+/// for a publisher for longer than a 404 is kept: whoever comes then is to be held as well.
 pub fn failure(context: &PlayerContext, fill: Option<FillGuard>, failure: &Failure) {
     let Some(fill) = fill else { return };
     let time = NOT_FOUND_TIME.saturating_sub(context.locator.wait());
@@ -85,26 +95,27 @@ pub fn failure(context: &PlayerContext, fill: Option<FillGuard>, failure: &Failu
     fill.fail(failure.clone(), pin, until);
 }
 
-/// Offers a segment, where others may have it: gives the filler's reader, to read it from.
+/// Has a segment brought in for all who may have it. Returns the filler's reader, to answer the filler from.
 ///
 /// # Errors
-/// What was fetched, which is the filler's alone, and the reader to keep while it is relayed.
+/// What was fetched, where it is the filler's own, and the reader to hold while it is relayed.
 pub fn segment(
     context: &PlayerContext,
     fill: FillGuard,
+    path: &str,
     fetched: Fetched,
-) -> Result<EntryReader, Box<(Fetched, EntryReader)>> {
+) -> Result<EntryReader, Box<(Fetched, Option<EntryReader>)>> {
     let response = &fetched.response;
+    if response.status != 200 {
+        return Err(Box::new((fetched, fill.alone())));
+    }
     let directive = directive(&response.headers);
     let length = response.length.filter(|length| *length <= MAX_SEGMENT);
-    let (Some(length), 200, true) = (
-        length,
-        response.status,
-        directive != CacheDirective::Private,
-    ) else {
-        return Err(Box::new((fetched, fill.alone())));
+    let (Some(length), false) = (length, directive == CacheDirective::Private) else {
+        return Err(Box::new((fetched, fill.never_shared())));
     };
     let came = Instant::now();
+    let limit = time_limit(path).unwrap_or(Duration::MAX);
     let shared = SharedHead {
         status: response.status,
         headers: to_player(&response.headers),
@@ -115,8 +126,8 @@ pub fn segment(
         came,
         age: age(&response.headers),
         keep: match directive {
-            CacheDirective::For(time) => Retention::Until(came + time),
-            _ => Retention::AfterTheEnd(SEGMENT_TIME),
+            CacheDirective::For(time) => Retention::Until(came + time.min(limit)),
+            _ => Retention::AfterTheEnd(SEGMENT_TIME.min(limit)),
         },
     };
     let OriginResponse {

@@ -1,0 +1,303 @@
+//! Answering players from what is shared.
+
+use crate::cache::Lookup;
+use crate::cache::guard::FillGuard;
+use crate::cache::head::{EntryHead, FailedFetch, SharedHead};
+use crate::cache::key::Key;
+use crate::cache::reader::{EntryReader, Next, Waited};
+use crate::player::context::PlayerContext;
+use crate::player::request::MediaRequest;
+use crate::player::waits::OriginWait;
+use crate::server::body::ResponseBody;
+use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
+use crate::stream::origin_id::OriginId;
+use crate::stream::stats::ByteCounter;
+use crate::stream::url::StreamUrl;
+use log::debug;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// A request that finds an outdated answer again and again, for its stream moves all the time, goes on its own after so
+/// many.
+const MAX_TURNS: usize = 3;
+/// What the log has for the origin of an answer that was in memory.
+const MEMORY: &str = "memory";
+
+/// A request that has to ask an origin.
+pub struct Asking {
+    pub exchange: Exchange,
+    /// The request asks for all who wait with it; `None` where it asks for itself alone.
+    pub fill: Option<FillGuard>,
+    /// Counts the request among those that wait for its origin, until the response head is there.
+    pub wait: OriginWait,
+}
+
+/// Answers a request from what is shared, waiting for an answer that is on its way. Without a key nothing is shared.
+/// `viewer` is for the statistics of viewers.
+///
+/// `None` when the request has been answered; else it has to ask an origin.
+pub fn answer(
+    context: &PlayerContext,
+    mut exchange: Exchange,
+    key: Option<&Key>,
+    request: &MediaRequest,
+    viewer: Option<u64>,
+) -> Option<Asking> {
+    let mut wait = None;
+    for _ in 0..MAX_TURNS {
+        let Some(key) = key else { break };
+        let pin = pin(context, key.stream());
+        let reader = match context.cache.enter(key, pin.clone(), exchange.cancel()) {
+            Lookup::Hit(reader) | Lookup::Wait(reader) => reader,
+            Lookup::Alone => break,
+            Lookup::Full => return too_many(exchange),
+            Lookup::Fill(fill) => return ask(context, exchange, request, Some(fill), wait),
+        };
+        if !reader.came_whole() {
+            debug!("{} waits for a shared fetch", exchange.record.id);
+            wait = wait.or_else(|| begin_wait(context, request));
+            if wait.is_none() {
+                return too_many(exchange);
+            }
+        }
+        let head = match reader.head() {
+            Waited::Head(head) => head,
+            Waited::Left => {
+                exchange.abandon("the client left while a shared answer was waited for");
+                return None;
+            }
+            Waited::Hung(attempt) => {
+                debug!(
+                    "{} asks once more: the origin is silent",
+                    exchange.record.id
+                );
+                let fill = context.cache.attempt(key, reader, attempt, pin);
+                return ask(context, exchange, request, Some(fill), wait);
+            }
+        };
+        if matches!(head, EntryHead::Alone) {
+            break;
+        }
+        wait = None; // the answer is here, and the player may be slow
+        exchange = match found(context, exchange, key, &reader, head, pin, viewer) {
+            ControlFlow::Break(()) => return None,
+            ControlFlow::Continue(exchange) => exchange,
+        };
+    }
+    ask(context, exchange, request, None, wait)
+}
+
+/// Lets a request ask an origin, for all where it fills an entry.
+fn ask(
+    context: &PlayerContext,
+    exchange: Exchange,
+    request: &MediaRequest,
+    fill: Option<FillGuard>,
+    wait: Option<OriginWait>,
+) -> Option<Asking> {
+    match wait.or_else(|| begin_wait(context, request)) {
+        Some(wait) => Some(Asking {
+            exchange,
+            fill,
+            wait,
+        }),
+        None => too_many(exchange),
+    }
+}
+
+fn begin_wait(context: &PlayerContext, request: &MediaRequest) -> Option<OriginWait> {
+    let balancer = &**context.locator.balancer();
+    context.waits.begin(balancer, request.stream.as_ref())
+}
+
+/// As many requests wait for this answer, or for its origin, as may: the workers that are left are for others.
+fn too_many(mut exchange: Exchange) -> Option<Asking> {
+    exchange.record.detail = Some("too many wait for this origin".to_owned());
+    let head = ResponseHead::new(503).with("Retry-After", "1");
+    exchange.problem_with(
+        head,
+        "The media server does not answer. Try again in a moment.",
+    );
+    None
+}
+
+/// Answers with what was found, where it is what the stream's origin would give now; else gives the exchange back, to
+/// look again.
+fn found(
+    context: &PlayerContext,
+    mut exchange: Exchange,
+    key: &Key,
+    reader: &EntryReader,
+    head: EntryHead,
+    pin: Option<OriginId>,
+    viewer: Option<u64>,
+) -> ControlFlow<(), Exchange> {
+    match head {
+        EntryHead::Alone => return ControlFlow::Continue(exchange),
+        EntryHead::Shared(shared) => {
+            if !is_current(context, key.stream(), reader, &shared, pin) {
+                context.cache.forget(key, reader);
+                return ControlFlow::Continue(exchange);
+            }
+            context.cache.count(reader);
+            note(&mut exchange, reader, &shared);
+            let stream = key.stream();
+            send(context, exchange, reader, &shared, stream, viewer, true);
+        }
+        EntryHead::Failed(failed) => {
+            if !holds(context, &exchange, reader, &failed, pin) {
+                if reader.came_whole() {
+                    context.cache.forget(key, reader);
+                }
+                return ControlFlow::Continue(exchange);
+            }
+            context.cache.count(reader);
+            failed.failure.clone().answer(exchange);
+        }
+    }
+    ControlFlow::Break(())
+}
+
+/// Whether a failure is this request's answer, too.
+fn holds(
+    context: &PlayerContext,
+    exchange: &Exchange,
+    reader: &EntryReader,
+    failed: &FailedFetch,
+    pin: Option<OriginId>,
+) -> bool {
+    if reader.came_whole() {
+        return failed.pin == pin;
+    }
+    // The filler came first, and was held for its own time. This player has time left.
+    failed.failure.status != 404 || exchange.record.elapsed() >= context.locator.wait()
+}
+
+/// Sends the filler the answer that comes in for all.
+pub fn fill(context: &PlayerContext, exchange: Exchange, reader: &EntryReader, stream: &StreamUrl) {
+    match reader.head() {
+        Waited::Head(EntryHead::Shared(shared)) => {
+            send(context, exchange, reader, &shared, stream, None, false)
+        }
+        _ => exchange.abandon("the client left while its segment was asked for"),
+    }
+}
+
+/// The origin that a stream is pinned to.
+pub fn pin(context: &PlayerContext, stream: &StreamUrl) -> Option<OriginId> {
+    context
+        .locator
+        .balancer()
+        .pinned(stream)
+        .map(|pinned| pinned.id)
+}
+
+/// Whether the stream's origin would give this answer now, too. `pin` is from when the request came.
+fn is_current(
+    context: &PlayerContext,
+    stream: &StreamUrl,
+    reader: &EntryReader,
+    shared: &SharedHead,
+    pin: Option<OriginId>,
+) -> bool {
+    // While the request waited the stream may have been found, or have moved.
+    let pin = match reader.came_whole() {
+        true => pin,
+        false => self::pin(context, stream),
+    };
+    if shared.origin.is_some() && pin == shared.origin {
+        return true;
+    }
+    // It was found elsewhere than at its pin: with the same pin it would be again, by the same origin.
+    let known = |origin: &OriginId| {
+        let candidates = context.locator.balancer().candidates();
+        candidates.iter().any(|candidate| candidate.id == *origin)
+    };
+    pin == shared.pin && shared.origin.as_ref().is_none_or(known)
+}
+
+fn note(exchange: &mut Exchange, reader: &EntryReader, shared: &SharedHead) {
+    let record = &mut exchange.record;
+    if reader.came_whole() {
+        record.origin = Some(MEMORY.to_owned());
+        return;
+    }
+    if !shared.address.is_empty() {
+        record.origin = Some(shared.address.clone());
+    }
+    record.detail = Some("shared".to_owned());
+}
+
+fn send(
+    context: &PlayerContext,
+    exchange: Exchange,
+    reader: &EntryReader,
+    shared: &SharedHead,
+    stream: &StreamUrl,
+    player: Option<u64>,
+    aged: bool,
+) {
+    let mut head = ResponseHead {
+        status: shared.status,
+        headers: shared.headers.clone(),
+        length: Some(shared.length),
+    };
+    if aged {
+        let age = shared.age + shared.came.elapsed();
+        head.headers.remove("age");
+        head = head.with("Age", age.as_secs().to_string());
+    }
+    let meter = shared
+        .origin
+        .as_ref()
+        .map(|origin| context.stats.touch(stream, origin, &shared.address, player));
+    let mut batch = Vec::new();
+    let mut behind = reader.ready(0, &mut batch);
+    let mut out = match exchange.start_with(&head, &rest(&batch, behind)) {
+        Ok(out) => out,
+        Err(_) => return, // the record says why
+    };
+    let mut at = out.record().bytes;
+    count(&meter, at);
+    loop {
+        behind = match reader.next(at, &mut batch) {
+            Next::Bytes(behind) => behind,
+            Next::End => {
+                // An error is the client's leaving at the very end; the record has its bytes.
+                let _ = out.finish();
+                return;
+            }
+            Next::Broken(why) => return out.break_off(&format!("the origin broke off: {why}")),
+            Next::Left => return out.break_off("the client left"),
+        };
+        let sent = write(&mut out, &rest(&batch, behind), &meter);
+        at = out.record().bytes;
+        if let Err(error) = sent {
+            return out.break_off(&format!("the client went: {error}"));
+        }
+    }
+}
+
+/// The blocks as parts, without what is behind in the first one.
+fn rest(batch: &[Arc<[u8]>], behind: usize) -> Vec<&[u8]> {
+    let mut parts: Vec<&[u8]> = batch.iter().map(|block| &**block).collect();
+    if let Some(first) = parts.first_mut() {
+        *first = &first[behind..];
+    }
+    parts
+}
+
+fn write(out: &mut ResponseBody, parts: &[&[u8]], meter: &Option<ByteCounter>) -> io::Result<()> {
+    let before = out.record().bytes;
+    let sent = out.write_parts(parts);
+    count(meter, out.record().bytes - before);
+    sent
+}
+
+fn count(meter: &Option<ByteCounter>, bytes: u64) {
+    if let Some(meter) = meter {
+        meter.add(bytes);
+    }
+}
