@@ -311,3 +311,6 @@ impl ClientConnection {
         self.state.lock()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -374,3 +374,6 @@ const _: fn() = || {
     check::<UpstreamConnection>();
     let _ = size_of::<OriginBody>;
 };
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ pub(super) enum Unconnected {
 }
 
 impl Unconnected {
-    fn by(error: &io::Error) -> Self {
+    pub(super) fn by(error: &io::Error) -> Self {
         use rustix::io::Errno;
         let scarce = [
             Errno::MFILE,
