@@ -3,8 +3,8 @@
 import { commandsFor } from "./address.js";
 
 /** One element for each command that plays the URL elsewhere, with a button that copies it. */
-export function commandRows(url, pageUrl) {
-  return commandsFor(url, pageUrl).map(commandRow);
+export function commandRows(url, pageUrl, publicBase) {
+  return commandsFor(url, pageUrl, publicBase).map(commandRow);
 }
 
 function commandRow([label, text]) {

@@ -3,7 +3,8 @@
 // An engine is { name, lateAfter, delay(), kbps(), close() }:
 //   name       what plays, for the reader
 //   lateAfter  the delay in seconds from which "go live" is worth offering
-//   delay()    how many seconds the picture is behind the newest data, or null
+//   delay()    how many seconds the picture is behind live, or null: behind the newest data, and how long ago that came. So it also
+//              grows when nothing comes any more and the picture stands
 //   kbps()     the bit rate of the last seconds in kbit/s, or null
 //   close()    ends the connection and empties the video element
 // It reports through `events`: failed(failure), see words.js, and finished() when the server ended the stream in good order.
@@ -14,11 +15,14 @@ import { readRetryAfter } from "./words.js";
 
 const HLS_TYPE = "application/vnd.apple.mpegurl";
 
-const HLS_JS = { library: "hls.js", file: "/node_modules/hls.js/dist/hls.min.js", global: "Hls" };
-const MPEGTS_JS = { library: "mpegts.js", file: "/node_modules/mpegts.js/dist/mpegts.js", global: "mpegts" };
+const HLS_JS = { library: "hls.js", file: "node_modules/hls.js/dist/hls.min.js", global: "Hls" };
+const MPEGTS_JS = { library: "mpegts.js", file: "node_modules/mpegts.js/dist/mpegts.js", global: "mpegts" };
 
 /** How long a server may think about the answer to a probe; the proxy itself waits 5 s for a publisher. */
 const PROBE_MS = 20_000;
+
+/** How long finding out whether a library is there may take: playing waits for it. */
+const FIND_MS = 3_000;
 
 /** The time over which bit rates are averaged; HLS comes in lumps of a segment, so it has to span several. */
 const RATE_WINDOW_MS = 8_000;
@@ -26,6 +30,25 @@ const RATE_WINDOW_MS = 8_000;
 /** Whether the browser plays HLS by itself. */
 export function playsHls(video) {
   return video.canPlayType(HLS_TYPE) !== "";
+}
+
+/**
+ * Which formats can be played here, as { m3u8, flv, ts }: the browser plays it, or the library for it is part of this build and
+ * the browser has the Media Source Extensions that the library needs.
+ */
+export async function playableFormats(video) {
+  const sources = "MediaSource" in window || "ManagedMediaSource" in window;
+  const [hls, live] = await Promise.all([playsHls(video) || (sources && isThere(HLS_JS)), sources && isThere(MPEGTS_JS)]);
+  return { m3u8: hls, flv: live, ts: live };
+}
+
+/** Whether a library is part of this build. Where the server cannot be asked it is taken to be: playing tells more. */
+async function isThere({ file }) {
+  try {
+    return (await fetch(file, { method: "HEAD", signal: AbortSignal.timeout(FIND_MS) })).status !== 404;
+  } catch {
+    return true;
+  }
 }
 
 /**
@@ -57,12 +80,13 @@ function openNative(video, url, events) {
     else if (video.currentTime > 0) events.failed({ kind: "broken" });
     else events.failed({ kind: "media", detail: video.error?.message });
   };
+  const edge = new LiveEdge();
   video.addEventListener("error", onError);
   video.src = url.href;
   return {
     name: "the browser",
     lateAfter: 25,
-    delay: () => behind(video, video.seekable) ?? behind(video, video.buffered),
+    delay: () => edge.behind(video, video.seekable) ?? edge.behind(video, video.buffered),
     kbps: () => {
       // Chromium and Safari count what they decode; nobody tells what a native player loads.
       if (video.webkitVideoDecodedByteCount === undefined) return null;
@@ -96,6 +120,7 @@ async function probe(url, signal) {
 function openHlsJs(video, url, events, Hls) {
   if (!Hls.isSupported()) throw { kind: "unsupported", detail: "It has no Media Source Extensions, which hls.js needs." };
   const hls = new Hls({ backBufferLength: 60 });
+  const edge = new LiveEdge();
   let recovered = false;
   let rate = null;
   hls.on(Hls.Events.FRAG_LOADED, (_, { frag }) => {
@@ -121,7 +146,12 @@ function openHlsJs(video, url, events, Hls) {
   return {
     name: `hls.js ${Hls.version}`,
     lateAfter: 25,
-    delay: () => (hls.latency > 0 ? hls.latency : behind(video, video.buffered)),
+    // hls.js adds the age of its playlist itself, up to some seconds only; a picture that stands longer is later than that.
+    delay: () => {
+      if (hls.latestLevelDetails?.live === false) return null; // a recording
+      const counted = edge.behind(video, video.buffered);
+      return hls.latency > 0 ? Math.max(hls.latency, counted ?? 0) : counted;
+    },
     kbps: () => rate,
     close: () => {
       hls.destroy();
@@ -152,12 +182,13 @@ function openMpegts(video, url, format, events, mpegts) {
   player.on(mpegts.Events.ERROR, (_type, detail, info) => {
     events.failed({ kind: "media", detail: info?.msg ?? detail });
   });
+  const edge = new LiveEdge();
   player.attachMediaElement(video);
   player.load();
   return {
     name: `mpegts.js ${mpegts.version}`,
     lateAfter: 6,
-    delay: () => behind(video, video.buffered),
+    delay: () => edge.behind(video, video.buffered),
     kbps: () => meter.kbps(),
     close: () => {
       player.destroy();
@@ -268,11 +299,24 @@ function sentence(text) {
   return line.startsWith("<") ? "" : line.slice(0, 200);
 }
 
-/** How far the picture is behind the end of the ranges, in seconds; null when they are empty or endless. */
-function behind(video, ranges) {
-  if (ranges.length === 0) return null;
-  const seconds = ranges.end(ranges.length - 1) - video.currentTime;
-  return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
+/** Where live is now: at the newest data when that comes, and going on from there as the clock does. */
+class LiveEdge {
+  #end = null;
+  #came = 0; // ms
+
+  /** How far the picture is behind live, in seconds; null when the ranges, which end with the newest data, are empty or endless. */
+  behind(video, ranges) {
+    if (ranges.length === 0) return null;
+    const end = ranges.end(ranges.length - 1);
+    if (!Number.isFinite(end)) return null;
+    const now = performance.now();
+    if (end !== this.#end) {
+      this.#end = end;
+      this.#came = now;
+    }
+    const age = (now - this.#came) / 1000;
+    return Math.max(0, end - video.currentTime + age);
+  }
 }
 
 function empty(video) {

@@ -1,12 +1,16 @@
 // The player page: what is asked for, what is played, and what is shown of it.
 
-import { FORMATS, extensionOf, pageLink, readAddress, shortForm, withFormat } from "./address.js";
+import { FORMATS, extensionOf, listedAddress, pageLink, readAddress, shortForm, withFormat } from "./address.js";
 import { commandRows, element } from "./commands.js";
-import { openEngine, playsHls } from "./engines.js";
+import { openEngine, playableFormats } from "./engines.js";
+import { liveStreams } from "./live.js";
 import { forgetAll, recent, remember } from "./recent.js";
 import { explain, seconds } from "./words.js";
 
-const DEMO_STREAMS = ["/live/demo.flv", "/live/demo.ts", "/live/demo.m3u8", "/live/a.flv", "/live/b.flv"];
+/** More streams to pick than a person reads; typing a part of a name finds the others. */
+const MAX_PICKS = 30;
+/** The list of live streams is asked for this often while the page is seen. */
+const LIST_MS = 5_000;
 
 /** Waits before the tries after a failure, in seconds; the last one repeats. */
 const RETRY_AFTER = [1, 2, 4, 8, 15];
@@ -28,8 +32,10 @@ const video = $("video");
 
 /** What is played now; null before the first and after "Stop". Each start makes a new one, so late answers find themselves outdated. */
 let session = null;
-/** The names of the libraries that were found missing. */
-const missing = new Set();
+/** Which formats can be played here, by extension. Until that is found out, all. */
+let playable = { m3u8: true, flv: true, ts: true };
+/** What is live, as the proxy told it last. */
+let live = { streams: [], more: 0, publicBase: null };
 
 // Starting and stopping.
 
@@ -37,7 +43,7 @@ const missing = new Set();
 function playTyped(text) {
   let url;
   try {
-    url = readAddress(text, location.href);
+    url = readAddress(text, location.href, wantedFormat());
   } catch (error) {
     stop();
     setState("error", "Not playing");
@@ -121,7 +127,7 @@ function failed(failure) {
 
   const words = explain(failure);
   showError(words);
-  if (failure.kind === "missing") offerInstead(failure.library, url);
+  if (failure.kind === "missing") offerInstead(url);
   const brokeOff = played && (failure.kind === "broken" || failure.kind === "silent");
   const state = brokeOff ? "ended" : "error";
   if (!words.retry || tries >= MAX_TRIES || (paused && brokeOff)) {
@@ -226,15 +232,36 @@ function hideError() {
   $("error").hidden = true;
 }
 
-/** A library is missing: offers the format that plays without it, if there is one. */
-function offerInstead(library, url) {
-  missing.add(library);
-  const other = library === "mpegts.js" ? "m3u8" : "flv";
-  const works = other === "m3u8" ? playsHls(video) || !missing.has("hls.js") : !missing.has("mpegts.js");
-  if (!works) return;
+/** A library is missing: offers a format that plays without it, if there is one. */
+function offerInstead(url) {
+  const format = extensionOf(url);
+  playable = format === "m3u8" ? { ...playable, m3u8: false } : { ...playable, flv: false, ts: false };
+  showPlayable();
+  const other = Object.keys(FORMATS).find((it) => playable[it]);
+  if (!other) return;
   $("instead").hidden = false;
   $("instead").textContent = `Play it as ${FORMATS[other]}`;
   $("instead").onclick = () => play(withFormat(url, other));
+}
+
+/** Offers the formats that can be played here, and says what to install for the others. */
+function showPlayable() {
+  for (const radio of $("formats").elements) radio.closest("label").hidden = !playable[radio.value];
+  const { m3u8, flv } = playable;
+  $("formats").hidden = !m3u8 && !flv;
+  $("install").hidden = m3u8 && flv;
+  $("install-title").textContent = m3u8
+    ? "FLV and TS need a player library that this build has not got."
+    : flv
+      ? "HLS needs a player library that this build has not got, or a browser that plays it by itself."
+      : "This browser plays no live stream by itself, and this build has no player libraries.";
+  $("install-meanwhile").hidden = m3u8 || flv;
+}
+
+/** The format of an address that names none: the chosen one, else the first that plays. */
+function wantedFormat() {
+  const chosen = [...$("formats").elements].find((radio) => radio.checked && playable[radio.value]);
+  return chosen?.value ?? Object.keys(FORMATS).find((it) => playable[it]) ?? "m3u8";
 }
 
 /** The chosen stream in the address field, the format switch, the page's own address and the commands. */
@@ -244,14 +271,18 @@ function showChoice(url) {
   const link = pageLink(url, location.href);
   if (link !== location.href) history.pushState(null, "", link);
 
+  showCommands(url);
+}
+
+function showCommands(url) {
   $("elsewhere").hidden = false;
-  $("commands").replaceChildren(...commandRows(url, location.href));
+  $("commands").replaceChildren(...commandRows(url, location.href, live.publicBase));
 }
 
 function showFormat() {
   let format = "";
   try {
-    format = extensionOf(readAddress($("url").value, location.href));
+    format = extensionOf(readAddress($("url").value, location.href, wantedFormat()));
   } catch {
     // half typed
   }
@@ -261,11 +292,33 @@ function showFormat() {
 // Streams to pick.
 
 function showPicks() {
-  const played = recent().filter((entry) => !DEMO_STREAMS.includes(entry));
-  $("suggestions").replaceChildren(...DEMO_STREAMS.map(pick));
-  $("recent").replaceChildren(...played.map(pick));
+  const listed = live.streams.map((stream) => listedAddress(stream));
+  const played = recent();
+  const picks = listed.slice(0, MAX_PICKS);
+  const left = live.more + listed.length - picks.length;
+  fill($("suggestions"), picks);
+  $("live-line").hidden = picks.length === 0;
+  $("live-more").textContent = left > 0 ? `and ${left.toLocaleString("en")} more: type a part of the name` : "";
+  fill($("recent"), played);
   $("recent-line").hidden = played.length === 0;
-  $("known").replaceChildren(...[...played, ...DEMO_STREAMS].map((entry) => Object.assign(element("option", ""), { value: entry })));
+  $("known").replaceChildren(...[...new Set([...played, ...listed])].map((entry) => Object.assign(element("option", ""), { value: entry })));
+}
+
+/** Shows picks; where they are the same as before nothing is touched, so that none goes away under a finger. */
+function fill(place, entries) {
+  const shown = [...place.children].map((button) => button.textContent);
+  if (JSON.stringify(shown) !== JSON.stringify(entries)) place.replaceChildren(...entries.map(pick));
+}
+
+async function refreshList() {
+  const told = document.hidden ? null : await liveStreams();
+  if (told) {
+    const moved = String(told.publicBase) !== String(live.publicBase);
+    live = told;
+    showPicks();
+    if (moved && session) showCommands(session.url);
+  }
+  setTimeout(refreshList, LIST_MS);
 }
 
 function pick(entry) {
@@ -293,7 +346,7 @@ $("forget").addEventListener("click", () => {
 $("url").addEventListener("input", showFormat);
 $("formats").addEventListener("change", (event) => {
   try {
-    const url = withFormat(readAddress($("url").value, location.href), event.target.value);
+    const url = withFormat(readAddress($("url").value, location.href, event.target.value), event.target.value);
     if (session) return play(url);
     $("url").value = shortForm(url, location.href);
   } catch {
@@ -312,4 +365,9 @@ function playLinked() {
 }
 
 showPicks();
-playLinked();
+refreshList();
+playableFormats(video).then((found) => {
+  playable = found;
+  showPlayable();
+  playLinked();
+});

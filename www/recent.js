@@ -1,4 +1,6 @@
-// The streams that were played last, kept in the browser's storage.
+// The streams that were played last, kept in the browser's storage: names only, for whoever sits here next can read them.
+
+import { withoutSecrets } from "./address.js";
 
 const KEY = "srs-stream-proxy.recent";
 const COUNT = 5;
@@ -7,14 +9,16 @@ const COUNT = 5;
 export function recent() {
   try {
     const stored = JSON.parse(localStorage.getItem(KEY));
-    return stored.filter((entry) => typeof entry === "string").slice(0, COUNT);
+    const entries = stored.filter((entry) => typeof entry === "string").map(withoutSecrets);
+    return [...new Set(entries)].slice(0, COUNT);
   } catch {
     return [];
   }
 }
 
-/** Puts an address first. */
-export function remember(address) {
+/** Puts an address first, without what may be a secret in its query. */
+export function remember(played) {
+  const address = withoutSecrets(played);
   store([address, ...recent().filter((other) => other !== address)].slice(0, COUNT));
 }
 

@@ -47,7 +47,7 @@ export function explain(failure) {
     case "missing":
       return {
         title: `${failure.library} is not part of this build.`,
-        hint: `Run "npm ci" in www/ and build the proxy again; it then serves ${failure.file}.`,
+        hint: `Run "npm ci" in www/ and build the proxy again; it then serves ${failure.file}. VLC and ffplay play the addresses below.`,
         retry: false,
       };
     default:

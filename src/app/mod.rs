@@ -21,6 +21,7 @@ use crate::files::Files;
 use crate::listener::Closing;
 use crate::player::context::PlayerContext;
 use crate::player::live::LiveRelay;
+use crate::player::live_list::LiveList;
 use crate::player::router::Router;
 use crate::player::waits::OriginWaits;
 use crate::runtime::limits::Limits;
@@ -273,6 +274,7 @@ fn players_endpoint(
         channels: parts.channels.clone(),
         // What one origin's silence may take; the rest is for the others.
         waits: OriginWaits::new(player_workers(limits) / 2),
+        live_list: LiveList::new(config.live_list, config.public_url.clone()),
         files: config
             .static_files
             .clone()

@@ -128,6 +128,14 @@ pub struct Config {
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = values::log_level)]
     pub log_level: LevelFilter,
 
+    /// off: /api/v1/live lists no live streams to the visitors of the player page
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = values::on_off)]
+    pub live_list: bool,
+
+    /// Where players reach this proxy, for links: http(s)://HOST, with a port and a path where there are any
+    #[arg(long, value_name = "URL", value_parser = values::public_url)]
+    pub public_url: Option<String>,
+
     /// Memory for shared HLS segments and playlists, in bytes or as 512KiB, 64MiB, 1GiB; 0 turns it off
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
     pub hls_cache: u64,
@@ -161,6 +169,7 @@ impl Config {
         });
         // An empty flag is the way to say "none" over a value in the environment.
         self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
+        self.public_url = self.public_url.filter(|url| !url.is_empty());
         self.redis.password = self.redis.password.filter(|password| !password.is_empty());
         self
     }

@@ -181,6 +181,20 @@ pub(super) fn register_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Ends with a slash, so that paths can be joined to it. Empty is none.
+pub(super) fn public_url(text: &str) -> Result<String, String> {
+    let good = text.parse::<ureq::http::Uri>().is_ok_and(|uri| {
+        let host = uri.host().unwrap_or_default();
+        let plain = !text.contains(['?', '#', '@']);
+        matches!(uri.scheme_str(), Some("http" | "https")) && !host.is_empty() && plain
+    });
+    match good {
+        true => Ok(format!("{}/", text.trim_end_matches('/'))),
+        false if text.is_empty() => Ok(String::new()),
+        false => Err("an http:// or https:// URL without a query, such as https://tv.example.com or https://example.com/proxy/".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +362,29 @@ mod tests {
             "http://a:99999/",
         ] {
             assert!(register_url(url).is_err(), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_a_directory() {
+        for (text, url) in [
+            ("https://tv.example.com", "https://tv.example.com/"),
+            ("http://10.0.0.1:8080/proxy", "http://10.0.0.1:8080/proxy/"),
+            ("https://[2001:db8::1]/a/b//", "https://[2001:db8::1]/a/b/"),
+            ("", ""),
+        ] {
+            assert_eq!(public_url(text).as_deref(), Ok(url));
+        }
+        for text in [
+            "tv.example.com",
+            "ftp://a/",
+            "https://",
+            "/proxy/",
+            "http://a/?x",
+            "http://u@a/",
+            "http://a b/",
+        ] {
+            assert!(public_url(text).is_err(), "{text:?}");
         }
     }
 

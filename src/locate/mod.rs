@@ -12,6 +12,7 @@ use crate::locate::probe::{Probe, ProbeLimiter, SHORT_TIMEOUT};
 use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
 use log::debug;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,11 @@ impl OriginLocator {
     /// Who is asked.
     pub fn balancer(&self) -> &Arc<dyn Balancer> {
         &self.balancer
+    }
+
+    /// The streams that the origins' APIs list. Blocks for 500 ms at most; what is at hand may be some seconds old.
+    pub fn listed(&self) -> HashSet<StreamUrl> {
+        self.poller.listed(&self.balancer.candidates())
     }
 
     /// How long a player is held for a publisher.

@@ -267,6 +267,28 @@ impl ApiPoller {
         }
     }
 
+    /// The streams that the APIs list, by answers of the last seconds: what a page shows, which may be that old. Begins a
+    /// round where the newest is older than 2 s, and waits for its end, 500 ms at most.
+    pub fn listed(&self, candidates: &[Candidate]) -> HashSet<StreamUrl> {
+        let mut state = self.shared.lock();
+        let newest = state.newest.as_ref();
+        if newest.is_none_or(|newest| newest.began.elapsed() > HIT_TIME) {
+            state = self.begin(state, candidates);
+        }
+        let end = Instant::now() + API_TIME;
+        loop {
+            let now = Instant::now();
+            let over = state.newest.as_ref().is_none_or(|it| it.is_over(now));
+            if over || now >= end {
+                break;
+            }
+            self.shared.changed.wait_until(&mut state, end);
+        }
+        let known = |it: &Candidate| state.answers.get(&it.id)?.publishing.as_ref();
+        let lists = candidates.iter().filter_map(known);
+        lists.flat_map(PublishedStreams::iter).cloned().collect()
+    }
+
     /// Begins a round in the background when the last one is a second old, so that nobody has to
     /// wait while there are requests.
     fn refresh(&self, state: MutexGuard<'_, PollerState>, candidates: &[Candidate]) {

@@ -61,6 +61,11 @@ impl PublishedStreams {
         Ok(entries)
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &StreamUrl> {
+        self.0.iter()
+    }
+
     /// How the stream stands among them.
     pub fn has(&self, stream: &StreamUrl) -> ApiMatch {
         stream.api_match(&self.0)

@@ -5,6 +5,7 @@ use crate::channel::Channels;
 use crate::files::Files;
 use crate::locate::OriginLocator;
 use crate::player::live::LiveRelay;
+use crate::player::live_list::LiveList;
 use crate::player::waits::OriginWaits;
 use crate::runtime::pool::Pool;
 use crate::stream::stats::StreamStats;
@@ -21,6 +22,8 @@ pub struct PlayerContext {
     pub cache: Arc<HlsCache>,
     /// How many short requests wait for each origin.
     pub waits: Arc<OriginWaits>,
+    /// What a visitor of the player page may pick.
+    pub live_list: LiveList,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

@@ -1,13 +1,14 @@
 //! What players ask for: the stream server's router and its handlers.
 //!
 //! [`router`] parses a request once into a [`request::MediaRequest`] and hands it to a handler: [`live`] for streams
-//! without an end, [`hls`] for playlists and segments, [`pages`] for static files. The handlers get an answer from an
+//! without an end, [`hls`] for playlists and segments, [`pages`] for static files, [`live_list`] for what is live. The handlers get an answer from an
 //! origin by [`fetch`] and pass it on by [`relay`]. What they share is in [`context::PlayerContext`].
 
 pub mod context;
 mod fetch;
 mod hls;
 pub mod live;
+pub mod live_list;
 mod pages;
 mod relay;
 mod request;

@@ -7,6 +7,8 @@ use crate::http::query::own_session;
 pub enum Route {
     /// `/api/v1/versions`.
     Versions,
+    /// `/api/v1/live`.
+    LiveList,
     /// An HLS playlist.
     Playlist,
     /// A media file, an initialization section or a key of an HLS session.
@@ -21,7 +23,7 @@ impl Route {
     /// The word that metrics have for it.
     pub fn kind(self) -> &'static str {
         match self {
-            Self::Versions => "api",
+            Self::Versions | Self::LiveList => "api",
             Self::Playlist => "playlist",
             Self::Segment => "segment",
             Self::Live => "live",
@@ -38,6 +40,9 @@ pub fn route(target: &str) -> Route {
     };
     if path == "/api/v1/versions" {
         return Route::Versions;
+    }
+    if path == "/api/v1/live" {
+        return Route::LiveList;
     }
     let file = path.rsplit('/').next().unwrap_or_default();
     let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
@@ -62,6 +67,8 @@ mod tests {
         for (target, expected) in [
             ("/api/v1/versions", Route::Versions),
             ("/api/v1/versions?x", Route::Versions),
+            ("/api/v1/live", Route::LiveList),
+            ("/api/v1/live.flv", Route::Live),
             ("/live/a.m3u8", Route::Playlist),
             ("/live/a.M3U8?spbhid=x", Route::Playlist),
             ("/live/a-1.ts?spbhid=x", Route::Segment),

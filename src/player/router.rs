@@ -61,6 +61,15 @@ impl RequestHandler for Router {
         }
         match route {
             Route::Versions => versions(exchange),
+            Route::LiveList => {
+                let PlayerContext {
+                    live_list,
+                    locator,
+                    stats,
+                    ..
+                } = &*self.context;
+                live_list.answer(exchange, locator, stats);
+            }
             Route::File => pages::file(&self.context.files, exchange),
             Route::Playlist | Route::Segment | Route::Live => self.media(route, exchange),
         }

@@ -6,7 +6,7 @@ mod common;
 
 use common::browser::Browser;
 use common::fetch::{get, get_with, post};
-use common::lab::demo;
+use common::lab::{LabOrigin, demo};
 use common::proxy::Proxy;
 use common::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
@@ -206,10 +206,8 @@ fn the_stream_goes_on_after_its_origin_was_stopped() {
     proxy.assert_no_panic();
 }
 
-#[test]
-fn what_is_missing_or_wrong_is_said_plainly() {
-    let _alone = common::alone();
-    // As a binary that was built without the libraries.
+/// The pages of a binary that was built without the libraries.
+fn pages_without_libraries() -> tempfile::TempDir {
     let pages = tempfile::tempdir().expect("a directory");
     let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("www");
     for entry in www.read_dir().expect("www") {
@@ -219,6 +217,91 @@ fn what_is_missing_or_wrong_is_said_plainly() {
             std::fs::copy(&path, pages.path().join(name)).expect("copying a page");
         }
     }
+    pages
+}
+
+#[test]
+fn without_libraries_the_page_offers_what_plays_and_is_no_dead_end() {
+    let _alone = common::alone();
+    let pages = pages_without_libraries();
+    let directory = pages.path().to_str().expect("UTF-8");
+    let (proxy, _) = demo(&[
+        ("PROXY_STATIC_FILES", directory),
+        ("PROXY_PUBLIC_URL", "https://tv.example.com/x"),
+    ]);
+    let page = format!("http://{}/", proxy.http);
+    let browser = Browser::start();
+    // HLS by the browser itself: one click on what is live plays it.
+    browser.open(&page);
+    browser.wait_for_text("#install-title", "FLV and TS need", PATIENCE);
+    assert_eq!(browser.text("#formats"), "Format\nHLS");
+    browser.wait_for_text("#suggestions button:first-child", "/live/a", PATIENCE);
+    browser.complaints(); // of the files that were not there
+    browser.click("#suggestions button:first-child");
+    it_plays(&browser, "the browser");
+    assert_eq!(browser.address(), player(&proxy, "/live/a.m3u8"));
+    // As in Firefox: nothing plays.
+    browser.new_window();
+    browser.run_before_pages(NO_HLS);
+    browser.open(&page);
+    browser.wait_for_text("#install-title", "no player libraries", PATIENCE);
+    assert!(browser.text("#install").contains("npm ci"));
+    assert_eq!(browser.text("#formats"), "");
+    browser.wait_for_text("#suggestions", "/live/demo", PATIENCE);
+    browser.click("#suggestions button:first-child");
+    browser.wait_for_text("#error-title", "is not part of this build.", PATIENCE);
+    assert_eq!(browser.text("#instead"), "", "nothing else would play");
+    browser.wait_for_text(
+        "#commands",
+        "vlc https://tv.example.com/x/live/a.m3u8",
+        PATIENCE,
+    );
+}
+
+#[test]
+fn tokens_are_not_kept_among_the_recent_streams() {
+    let _alone = common::alone();
+    let (proxy, _) = demo(&[]);
+    let browser = Browser::start();
+    browser.open(&player(&proxy, "/live/demo.m3u8%3Ftoken=s3cret"));
+    browser.wait_for_text("#state", "Playing", PATIENCE);
+    assert_eq!(browser.text("#recent"), "/live/demo.m3u8");
+    let kept = browser.run("return JSON.stringify(localStorage)");
+    assert!(!kept.to_string().contains("s3cret"), "{kept}");
+}
+
+#[test]
+fn a_picture_that_stands_is_ever_further_behind_live() {
+    if !libraries("a_picture_that_stands_is_ever_further_behind_live") {
+        return;
+    }
+    let _alone = common::alone();
+    let proxy = Proxy::start(&[]);
+    let lab = LabOrigin::start(&[
+        "--register",
+        &format!("http://{}/api/v1/srs/register", proxy.api),
+    ]);
+    lab.wait_for_log("registered");
+    let browser = Browser::start();
+    browser.open(&player(&proxy, "/live/demo.flv"));
+    it_plays(&browser, "mpegts.js");
+    lab.signal(rustix::process::Signal::STOP);
+    // The page takes a picture that stands for 8 s for a failure; before that it tells how old the picture is.
+    let behind = || {
+        let text = browser.text("#delay");
+        text.strip_suffix(" s").and_then(|text| text.parse().ok())
+    };
+    wait_until("the picture was 5 s behind", PATIENCE, || {
+        behind() > Some(5.0)
+    });
+    browser.wait_for_text("#error-title", "Nothing comes from the server.", PATIENCE);
+    lab.signal(rustix::process::Signal::CONT);
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_said_plainly() {
+    let _alone = common::alone();
+    let pages = pages_without_libraries();
     let directory = pages.path().to_str().expect("UTF-8");
     let (proxy, _) = demo(&[
         ("PROXY_STATIC_FILES", directory),

@@ -96,3 +96,53 @@ test("commands are one word a URL for a shell, whatever the address has", () => 
     assert.match(word, /^('[^']*'|[\w:/.,@%+=-]+)$/, typed);
   }
 });
+
+test("below a path of another server, the proxy begins where the page is", () => {
+  const page = "https://media.example/proxy/?stream=x";
+  const below = (typed) => address.readAddress(typed, page);
+  for (const [typed, href] of [
+    ["/live/a.flv", "https://media.example/proxy/live/a.flv"],
+    ["live/a.flv", "https://media.example/proxy/live/a.flv"],
+    ["/proxy/live/a.flv", "https://media.example/proxy/live/a.flv"],
+    ["//other.example/live/a.flv", "https://other.example/live/a.flv"],
+    ["https://media.example/live/a.flv", "https://media.example/live/a.flv"],
+  ]) {
+    assert.equal(below(typed).href, href, typed);
+  }
+  assert.throws(() => below("/proxy/"), /names no stream/);
+  assert.equal(address.shortForm(below("/live/a.flv?x=1"), page), "/live/a.flv?x=1");
+  assert.equal(address.pageLink(below("/live/a.flv"), page), "https://media.example/proxy/?stream=/live/a.flv");
+  assert.equal(address.shortForm(new URL("https://media.example/live/a.flv"), page), "/live/a.flv");
+});
+
+test("an address without a format takes the one that plays here", () => {
+  assert.equal(address.readAddress("/live/a?vhost=b", PAGE, "flv").href, "http://proxy.example:18080/live/a.flv?vhost=b");
+  assert.equal(address.readAddress("/live/a.ts", PAGE, "flv").pathname, "/live/a.ts");
+});
+
+test("links and commands have the public address, where there is one and the stream is ours", () => {
+  const publicBase = new URL("https://tv.example/proxy/");
+  const commands = (typed) => Object.fromEntries(address.commandsFor(address.readAddress(typed, PAGE), PAGE, publicBase));
+  assert.equal(commands("/live/a.flv?x=1").Stream, "https://tv.example/proxy/live/a.flv?x=1");
+  assert.equal(commands("/live/a.flv")["This page"], "https://tv.example/proxy/?stream=/live/a.flv");
+  assert.equal(commands("https://other.example/live/a.flv").Stream, "https://other.example/live/a.flv");
+});
+
+test("what may be a secret is taken out of an address", () => {
+  for (const [before, after] of [
+    ["/live/a.flv", "/live/a.flv"],
+    ["/live/a.flv?token=s&vhost=v&sign=x", "/live/a.flv?vhost=v"],
+    ["/live/a.flv?token=s", "/live/a.flv"],
+    ["/live/a.flv?app=b&stream=c#t", "/live/a.flv?app=b&stream=c"],
+    ["/live/a.flv?a?vhost=b", "/live/a.flv"],
+    ["https://other.example/a.flv?expires=1&vhost=v", "https://other.example/a.flv?vhost=v"],
+    ["http://me:secret@other.example/a.flv", "http://other.example/a.flv"],
+  ]) {
+    assert.equal(address.withoutSecrets(before), after, before);
+  }
+});
+
+test("an entry of the list of live streams is typed as its address", () => {
+  assert.equal(address.listedAddress({ path: "/live/a", query: "" }), "/live/a");
+  assert.equal(address.listedAddress({ path: "/live/a", query: "vhost=b" }, "flv"), "/live/a.flv?vhost=b");
+});

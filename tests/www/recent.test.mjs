@@ -46,3 +46,10 @@ test("a storage that is closed or full is no error", () => {
   remember("b");
   assert.deepEqual(recent(), ["a"]);
 });
+
+test("tokens are not kept, not even those of an older version of the page", () => {
+  remember("/live/a.flv?token=s3cret&vhost=v");
+  assert.equal(kept.get(KEY), '["/live/a.flv?vhost=v"]');
+  kept.set(KEY, '["/live/a.flv?token=1","/live/a.flv?token=2"]');
+  assert.deepEqual(recent(), ["/live/a.flv"]);
+});

@@ -1,6 +1,7 @@
 //! HTTP on both sides: headers, statuses, connections, bodies that break.
 
 mod headers;
+mod live_list;
 mod serving;
 mod statuses;
 mod truncation;

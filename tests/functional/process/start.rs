@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 32] = [
+const SETTINGS: [(&str, &str, &str); 34] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -60,6 +60,8 @@ const SETTINGS: [(&str, &str, &str); 32] = [
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
     ("--system-api-token", "PROXY_SYSTEM_API_TOKEN", "none"),
     ("--log-level", "PROXY_LOG_LEVEL", "info"),
+    ("--live-list", "PROXY_LIVE_LIST", "on"),
+    ("--public-url", "PROXY_PUBLIC_URL", "none"),
     ("--hls-cache", "PROXY_HLS_CACHE", "64MiB"),
     ("--live-share", "PROXY_LIVE_SHARE", "on"),
     ("--gop-cache", "PROXY_GOP_CACHE", "on"),
@@ -210,6 +212,8 @@ fn each_bad_value_is_named_in_one_line() {
         ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
         ("--log-level", "loud"),
+        ("--live-list", "yes"),
+        ("--public-url", "tv.example.com"),
         ("--hls-cache", "64MB"),
         ("--live-share", "yes"),
         ("--gop-cache", "1"),
