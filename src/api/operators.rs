@@ -273,6 +273,10 @@ impl Operators {
             let message = "All connections are in use: new players have to wait.";
             return exchange.problem(503, message);
         }
+        if self.facts.server.is_busy() {
+            let message = "All workers are busy: players who ask for HLS are turned away.";
+            return exchange.problem(503, message);
+        }
         let origins = self.balancer.origins();
         let alive = origins
             .iter()

@@ -7,50 +7,21 @@ use crate::http::Headers;
 use crate::media::format::Format;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{FetchLog, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging};
+use crate::player::live_relay::LiveRelay;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::runtime::cancel::CancelToken;
-use crate::runtime::pool::Pool;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
-use crate::stream::stats;
 use crate::stream::url::StreamUrl;
 use crate::upstream::OriginResponse;
 use crate::upstream::forwarding::to_player;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Stack of a thread that relays a live stream, in bytes.
-const STACK: usize = 128 * 1024;
-
 /// What an origin may take to go on with a stream: viewers see a still picture meanwhile. One that has the stream
 /// answers at once; one whose publisher has just gone would hold the request.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A live stream that an origin has begun to send to one viewer. It runs on a thread of its own: looking for the
-/// origin, asking it and parsing its head leave 30 KB of touched stack and freed scraps behind, which would be held
-/// for hours.
-pub struct LiveRelay {
-    exchange: Exchange,
-    response: OriginResponse,
-    viewer: stats::Viewer,
-}
-
-impl LiveRelay {
-    /// The threads that relay live streams, at most `max` of them.
-    pub fn threads(max: usize) -> Arc<Pool<Box<Self>>> {
-        Pool::new("stream", max, STACK, |relay: Box<Self>| relay.run())
-    }
-
-    fn run(self: Box<Self>) {
-        relay(
-            self.exchange,
-            self.response,
-            Piece::Live,
-            &self.viewer.meter,
-        );
-    }
-}
 
 /// Answers a request for a live stream: with its channel's pieces where it may be shared, else with an origin
 /// connection of its own.
@@ -293,12 +264,7 @@ fn alone(
 }
 
 /// Passes on what came of asking, to this one viewer.
-fn answer(
-    context: &PlayerContext,
-    mut exchange: Exchange,
-    stream: &StreamUrl,
-    outcome: FetchOutcome,
-) {
+fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outcome: FetchOutcome) {
     match outcome {
         FetchOutcome::Fetched(fetched) if fetched.response.status == 200 && !exchange.is_head() => {
             let Fetched {
@@ -307,15 +273,14 @@ fn answer(
                 response,
             } = fetched;
             let viewer = context.stats.live(stream, &origin.id, &address);
-            exchange.forget_request();
-            let relay = Box::new(LiveRelay {
+            let relay = LiveRelay {
                 exchange,
                 response,
-                viewer,
-            });
-            if let Err(relay) = context.live.run(relay) {
-                relay.run(); // no thread to be had: on this one, then
-            }
+                meter: viewer.meter.clone(),
+                viewer: Some(viewer),
+                reader: None,
+            };
+            relay.start(&context.live);
         }
         FetchOutcome::Fetched(fetched) => {
             let Fetched {

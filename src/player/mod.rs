@@ -9,6 +9,7 @@ mod fetch;
 mod hls;
 pub mod live;
 pub mod live_list;
+pub mod live_relay;
 mod pages;
 mod relay;
 mod request;

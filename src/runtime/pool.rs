@@ -161,6 +161,11 @@ impl<J: Send + 'static> Pool<J> {
         self.lock().workers
     }
 
+    /// How many workers there may be.
+    pub fn max(&self) -> usize {
+        self.most
+    }
+
     /// How many workers have a job.
     pub fn busy(&self) -> usize {
         let state = self.lock();

@@ -1,5 +1,6 @@
 //! What all exchanges of a server share.
 
+use crate::runtime::semaphore::Semaphore;
 use crate::server::profile::ServerProfile;
 use crate::server::record::{AccessRecord, RequestObserver};
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ pub struct ServerContext {
     /// Set when another process serves on the same socket from now on: a response whose head is yet to be sent says
     /// `Connection: close`, and no connection closes whose client was not told.
     pub handed_over: AtomicBool,
+    /// The places for streams: for whatever may not end.
+    pub streams: Arc<Semaphore>,
     /// Is told of each request when it ends.
     pub observer: Arc<dyn RequestObserver>,
 }

@@ -3,6 +3,7 @@
 
 use crate::config::Listen;
 use crate::listener::{Closing, Listener, RequestQueue, Settings};
+use crate::runtime::semaphore::Semaphore;
 use crate::server::context::ServerContext;
 use crate::server::profile::ServerProfile;
 use crate::server::record::RequestObserver;
@@ -84,6 +85,7 @@ impl HttpEndpoint {
             stall: settings.stall,
             closing: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            streams: Semaphore::new(settings.bounds.long),
             observer: settings.observer,
         });
         let (clients, bounds) = (listener.clients().clone(), settings.bounds);

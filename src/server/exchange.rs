@@ -55,6 +55,15 @@ impl Exchange {
         self
     }
 
+    /// Takes a stream's permit where the exchange has none: what may not end needs one, whatever its URL. Returns false
+    /// where none is left.
+    pub fn take_permit(&mut self) -> bool {
+        if self.permit.is_none() {
+            self.permit = self.context.streams.take();
+        }
+        self.permit.is_some()
+    }
+
     /// Lets go of what the rest of the exchange does not need: a stream may run for hours.
     pub fn forget_request(&mut self) {
         self.head.headers = Headers::default();

@@ -3,7 +3,7 @@
 use crate::http::head::{Rejection, RequestHead};
 use crate::listener::{ClientConnection, ConnectionTable, RequestQueue};
 use crate::runtime::pool::Pool;
-use crate::runtime::semaphore::{Permit, Semaphore};
+use crate::runtime::semaphore::Permit;
 use crate::server::context::ServerContext;
 use crate::server::exchange::Exchange;
 use crate::server::response::{ResponseHead, error_bytes};
@@ -58,7 +58,6 @@ pub struct Server {
     private: Mutex<Private>,
     short: Arc<Pool<Job>>,
     long: Arc<Pool<Job>>,
-    streams: Arc<Semaphore>,
 }
 
 struct Private {
@@ -109,7 +108,6 @@ impl Server {
             private: Mutex::new(Private::new()?),
             short: pool("short", bounds.short),
             long: pool("stream search", bounds.long),
-            streams: Semaphore::new(bounds.long),
             context,
             handler,
             clients,
@@ -131,9 +129,14 @@ impl Server {
         }
     }
 
+    /// Whether every worker for short requests is busy: players who ask for HLS or files are turned away.
+    pub fn is_busy(&self) -> bool {
+        self.short.busy() >= self.short.max()
+    }
+
     /// Streams that are being served.
     pub fn streams(&self) -> usize {
-        self.streams.taken()
+        self.context.streams.taken()
     }
 
     fn is_closing(&self) -> bool {
@@ -160,7 +163,7 @@ impl Server {
             .handler
             .is_long(request.method().as_str(), request.url());
         let (pool, permit) = if long {
-            (&self.long, self.streams.take())
+            (&self.long, self.context.streams.take())
         } else {
             (&self.short, None)
         };

@@ -2,6 +2,7 @@
 
 use crate::cache::guard::FillGuard;
 use crate::cache::key::Key;
+use crate::cache::reader::EntryReader;
 use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep};
@@ -9,9 +10,11 @@ use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
 use crate::player::hls::{cached, filling};
+use crate::player::live_relay::LiveRelay;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 use crate::stream::url::StreamUrl;
 use percent_encoding::utf8_percent_encode;
 
@@ -66,7 +69,7 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
             };
             match fill {
                 Some(fill) => share_segment(context, exchange, fill, &stream, fetched),
-                None => relay_segment(context, exchange, &stream, fetched),
+                None => relay_segment(context, exchange, &stream, fetched, None),
             }
         }
         FetchOutcome::Buffered(answer) => {
@@ -90,19 +93,48 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
     }
 }
 
+/// Relays what an origin has begun to send to this player alone. `reader` is held until the relay ends.
 fn relay_segment(
     context: &PlayerContext,
-    exchange: Exchange,
+    mut exchange: Exchange,
     stream: &StreamUrl,
     fetched: Fetched,
+    reader: Option<EntryReader>,
 ) {
     let Fetched {
         origin,
         address,
         response,
     } = fetched;
-    let meter = context.stats.touch(stream, &origin.id, &address, None);
-    relay(exchange, response, Piece::Segment, &meter);
+    if response.length.is_some() || exchange.is_head() {
+        let meter = context.stats.touch(stream, &origin.id, &address, None);
+        relay(exchange, response, Piece::Segment, &meter);
+        return drop(reader);
+    }
+    // No length: it may be a stream without an end (`/live/a.flv?spbhid=x`), which takes a stream's place and thread.
+    if !exchange.take_permit() {
+        let head = ResponseHead::new(503).with("Retry-After", "2");
+        let message = "All places for streams are taken. Try again in a moment.";
+        return exchange.problem_with(head, message);
+    }
+    let path = exchange.head.path();
+    let is_stream = path
+        .rsplit_once('.')
+        .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("flv"));
+    let viewer = (is_stream && response.status == 200)
+        .then(|| context.stats.live(stream, &origin.id, &address));
+    let meter = match &viewer {
+        Some(viewer) => viewer.meter.clone(),
+        None => context.stats.touch(stream, &origin.id, &address, None),
+    };
+    let relay = LiveRelay {
+        exchange,
+        response,
+        meter,
+        viewer,
+        reader,
+    };
+    relay.start(&context.live);
 }
 
 /// Answers the request that fetches for all, and those who wait with it where they may have the same.
@@ -125,9 +157,8 @@ fn share_segment(
     match filling::segment(context, fill, exchange.head.path(), fetched) {
         Ok(reader) => cached::fill(context, exchange, &reader, stream),
         Err(own) => {
-            // Until the end its client's leaving cancels the origin's answer by this reader.
-            let (fetched, _reader) = *own;
-            relay_segment(context, exchange, stream, fetched);
+            let (fetched, reader) = *own;
+            relay_segment(context, exchange, stream, fetched, reader);
         }
     }
 }

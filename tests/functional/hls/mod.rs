@@ -1,5 +1,6 @@
 //! HLS: playlists and segments, from their origin and from memory.
 
+mod endless;
 mod one_for_another;
 mod playlists;
 mod shared_playlists;
