@@ -1,20 +1,22 @@
 //! The program: settings, log, signals, and what they ask for.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use log::{Level, error, info};
+use log::{Level, error, info, warn};
 use sd_notify::NotifyState;
-use signal_hook::consts::SIGUSR2;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use srs_stream_proxy::app::Proxy;
 use srs_stream_proxy::app::inherited::Inherited;
 use srs_stream_proxy::config::{self, Command, Config, OriginArgs};
 use srs_stream_proxy::lab::demo::{Demo, DemoError};
 use srs_stream_proxy::lab::origin::LabOrigin;
-use srs_stream_proxy::logging;
+use srs_stream_proxy::logging::{self, LogFormat};
 use srs_stream_proxy::runtime::limits::Limits;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -28,8 +30,18 @@ const LAB_FORCE: Duration = Duration::from_secs(5);
 enum Event {
     /// SIGINT or SIGTERM: end.
     End,
+    /// SIGHUP: read again what may have changed.
+    Reload,
     /// SIGUSR2: start a new process of this program, which takes over.
     Upgrade,
+}
+
+/// What runs, for what signals mean to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Proxy,
+    /// The demo, or a lab origin.
+    Tool,
 }
 
 fn main() -> ExitCode {
@@ -42,25 +54,43 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return error.report(),
     };
-    logging::init(match &command {
-        Command::Proxy(config) | Command::Demo(config) => config.log_level,
-        Command::Origin(_) => log::LevelFilter::Info,
-    });
+    let (level, format) = match &command {
+        Command::Proxy(config) | Command::Demo(config) => (config.log_level, config.log_format),
+        Command::Origin(_) => (log::LevelFilter::Info, LogFormat::Text),
+    };
+    if let Err(error) = logging::init(level, format) {
+        return cannot_start(&format!("cannot start the log: {error}"));
+    }
     log_panics();
-    match command {
+    if let Command::Proxy(config) | Command::Demo(config) = &command {
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+    }
+    let code = match command {
         Command::Proxy(config) => run_proxy(&config, inherited),
         Command::Demo(config) => run_demo(&config),
         Command::Origin(args) => run_origin(&args),
-    }
+    };
+    logging::flush();
+    code
 }
 
+/// Ends the process at once. The log's last lines still go out where somebody reads them.
+fn end_now() -> ! {
+    logging::flush();
+    process::exit(1)
+}
+
+/// Says on stderr why there is no start. A stderr that is closed is no reason to panic.
 fn cannot_start(why: &str) -> ExitCode {
-    eprintln!("srs-stream-proxy: {why}");
+    logging::flush(); // what was logged before comes first
+    let _ = writeln!(io::stderr(), "srs-stream-proxy: {why}");
     ExitCode::from(CANNOT_START)
 }
 
 fn run_proxy(config: &Config, inherited: Inherited) -> ExitCode {
-    let events = match signals(config.force_quit_timeout, true) {
+    let events = match signals(config.force_quit_timeout, Program::Proxy) {
         Ok(events) => events,
         Err(error) => return cannot_start(&format!("cannot listen for signals: {error}")),
     };
@@ -70,14 +100,20 @@ fn run_proxy(config: &Config, inherited: Inherited) -> ExitCode {
     };
     tell_systemd(NotifyState::Ready);
     // The sender lives in the signal handler, for as long as the process.
-    while events.recv() == Ok(Event::Upgrade) {
-        match proxy.upgrade() {
-            Ok(successor) => {
-                tell_systemd(NotifyState::MainPid(successor));
-                proxy.retire(|| events.try_iter().any(|event| event == Event::End));
-                return ExitCode::SUCCESS;
+    while let Ok(event) = events.recv() {
+        match event {
+            Event::End => break,
+            Event::Reload => {
+                info!("SIGHUP: there is nothing to reload; settings need a restart, or SIGUSR2")
             }
-            Err(error) => error!("cannot upgrade, this process goes on: {error}"),
+            Event::Upgrade => match proxy.upgrade() {
+                Ok(successor) => {
+                    tell_systemd(NotifyState::MainPid(successor));
+                    proxy.retire(|| events.try_iter().any(|event| event == Event::End));
+                    return ExitCode::SUCCESS;
+                }
+                Err(error) => error!("cannot upgrade, this process goes on: {error}"),
+            },
         }
     }
     tell_systemd(NotifyState::Stopping);
@@ -116,7 +152,7 @@ fn run<T, E: Display>(
     start: impl FnOnce() -> Result<T, E>,
     stop: impl FnOnce(T),
 ) -> ExitCode {
-    let events = match signals(force, false) {
+    let events = match signals(force, Program::Tool) {
         Ok(events) => events,
         Err(error) => return cannot_start(&format!("cannot listen for signals: {error}")),
     };
@@ -131,47 +167,72 @@ fn run<T, E: Display>(
 }
 
 /// The events that signals make. SIGINT and SIGTERM: the first one is received, and after `force` the process ends
-/// whatever is; a second one ends it at once. SIGUSR2 only where `upgrades`.
-fn signals(force: Duration, upgrades: bool) -> io::Result<Receiver<Event>> {
+/// whatever is; a second one ends it at once. SIGHUP ends a tool whose terminal goes, and has the proxy reload; where it
+/// is ignored, as `nohup` does, it stays so. SIGUSR2 only for the proxy.
+fn signals(force: Duration, program: Program) -> io::Result<Receiver<Event>> {
     let (events, received) = unbounded();
-    if upgrades {
-        listen_for_upgrades(events.clone())?;
-    }
-    let mut ending = false;
-    let handler = move || {
-        if std::mem::replace(&mut ending, true) {
-            info!("a second signal: ending at once");
-            process::exit(1);
-        }
-        let deadline = move || {
-            thread::sleep(force);
-            error!("not ended after {force:?}: ending by force");
-            process::exit(1);
-        };
-        // The receiver lives until the process ends.
-        let _ = events.send(Event::End);
-        // Without that thread the end is still the grace timeout's.
-        let _ = thread::Builder::new()
-            .name("force quit".to_owned())
-            .spawn(deadline);
+    let ending = Arc::new(AtomicBool::new(false));
+    let on_interrupt = {
+        let (events, ending) = (events.clone(), ending.clone());
+        move || end(&events, &ending, force)
     };
-    ctrlc::set_handler(handler).map_err(io::Error::other)?;
-    Ok(received)
-}
-
-fn listen_for_upgrades(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGUSR2])?;
+    ctrlc::set_handler(on_interrupt).map_err(io::Error::other)?;
+    let mut others = vec![SIGTERM];
+    if !is_ignored(SIGHUP) {
+        others.push(SIGHUP);
+    }
+    if program == Program::Proxy {
+        others.push(SIGUSR2);
+    }
+    let mut signals = Signals::new(others)?;
     let listen = move || {
-        for _ in signals.forever() {
-            info!("SIGUSR2: starting a new process of this program");
-            // The receiver lives until the process ends.
-            let _ = events.send(Event::Upgrade);
+        for signal in signals.forever() {
+            match (signal, program) {
+                (SIGUSR2, _) => {
+                    info!("SIGUSR2: starting a new process of this program");
+                    // The receiver lives until the process ends.
+                    let _ = events.send(Event::Upgrade);
+                }
+                (SIGHUP, Program::Proxy) => {
+                    let _ = events.send(Event::Reload);
+                }
+                _ => end(&events, &ending, force),
+            }
         }
     };
     thread::Builder::new()
-        .name("upgrade signal".to_owned())
-        .spawn(listen)
-        .map(drop)
+        .name("signals".to_owned())
+        .spawn(listen)?;
+    Ok(received)
+}
+
+/// A signal that ends the process.
+fn end(events: &Sender<Event>, ending: &AtomicBool, force: Duration) {
+    if ending.swap(true, Ordering::SeqCst) {
+        info!("a second signal: ending at once");
+        end_now();
+    }
+    let deadline = move || {
+        thread::sleep(force);
+        error!("not ended after {force:?}: ending by force");
+        end_now();
+    };
+    // The receiver lives until the process ends.
+    let _ = events.send(Event::End);
+    // Without that thread the end is still the grace timeout's.
+    let _ = thread::Builder::new()
+        .name("force quit".to_owned())
+        .spawn(deadline);
+}
+
+/// Whether this process was started with that signal ignored: `SigIgn` in proc(5), a mask in hexadecimal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 /// A panic is one line in the log, with its place; the default is several, past the log.

@@ -106,6 +106,14 @@ impl Route<'_> {
         }
     }
 
+    /// Whether programs ask for it every few seconds: origins, monitors, Prometheus and the console.
+    fn is_polled(self) -> bool {
+        matches!(
+            self,
+            Self::Register | Self::Health | Self::Metrics | Self::Origins | Self::Streams
+        )
+    }
+
     fn takes(self, method: &str) -> bool {
         self.methods().split(", ").any(|one| one == method)
     }
@@ -141,6 +149,7 @@ impl RequestHandler for Operators {
         let path = exchange.head.path().to_owned();
         let route = route(&path);
         exchange.record.kind = route.kind();
+        exchange.record.routine = route.is_polled();
         if let Err(refused) = self.guard.check(&exchange) {
             if route == Route::Register {
                 self.warn(exchange.peer().ip(), refused.message);

@@ -19,6 +19,7 @@ use crate::channel::Channels;
 use crate::config::Config;
 use crate::files::Files;
 use crate::listener::Closing;
+use crate::logging::LogFormat;
 use crate::player::context::PlayerContext;
 use crate::player::live_list::LiveList;
 use crate::player::live_relay::LiveRelay;
@@ -27,6 +28,7 @@ use crate::player::waits::OriginWaits;
 use crate::runtime::limits::Limits;
 use crate::runtime::threads;
 use crate::runtime::warn_once::WarnOnce;
+use crate::server::context::AccessLog;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
@@ -254,6 +256,14 @@ fn player_workers(limits: &Limits) -> usize {
     SHORT_WORKERS.min(player_connections(limits))
 }
 
+fn access_log(config: &Config) -> AccessLog {
+    match (config.access_log, config.log_format) {
+        (false, _) => AccessLog::Off,
+        (true, LogFormat::Text) => AccessLog::On,
+        (true, LogFormat::Json) => AccessLog::WithUserAgent,
+    }
+}
+
 fn players_endpoint(
     config: &Config,
     limits: &Limits,
@@ -293,6 +303,8 @@ fn players_endpoint(
             long: config.max_streams,
             stack: PLAYERS_STACK,
         },
+        trusted: config.trusted_proxies.clone(),
+        access_log: access_log(config),
         observer: parts.metrics.clone(),
     };
     HttpEndpoint::new(socket, Arc::new(router), settings)
@@ -335,6 +347,8 @@ fn operators_endpoint(
             long: 1,
             stack: OPERATORS_STACK,
         },
+        trusted: config.trusted_proxies.clone(),
+        access_log: access_log(config),
         observer: parts.metrics.clone(),
     };
     HttpEndpoint::new(socket, Arc::new(operators), settings)

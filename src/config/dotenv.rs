@@ -1,73 +1,98 @@
-//! The `.env` file.
+//! The `.env` file: the lines of it that are settings of ours.
+//!
+//! Other programs read the same file (a compose stack's `NAME=Main Studio 1`, JSON): a line that is not ours neither ends
+//! the start nor is looked at. Values are literal: nothing in them is expanded, for a token may have a `$`.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::error::ConfigError;
+use crate::config::names::PREFIX;
 
-/// The bytes of the file, `None` where there is none. A directory of that name is somebody else's.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
-    let read = || match std::fs::metadata(path)? {
-        metadata if metadata.is_file() => std::fs::read(path).map(Some),
-        _ => Ok(None),
-    };
-    match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map_err(|error| ConfigError::new(format!("cannot read .env: {error}"))),
+/// The bytes of the file. `None` where there is none, or nothing that could be one: a directory of that name, a
+/// working directory that cannot be searched.
+///
+/// # Errors
+/// A file that is there and cannot be read.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(None);
     }
+    let bytes = std::fs::read(path).map(Some);
+    bytes.map_err(|error| ConfigError::new(format!("cannot read .env: {error}")))
 }
 
-/// The first value of each name. Its lines are never shown: they may hold a token.
-pub(super) fn values(bytes: &[u8]) -> Result<HashMap<String, String>, ConfigError> {
-    let line = Cell::new(0);
-    let source = Lines {
-        // The byte order mark that some editors put first.
-        rest: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes),
-        line: &line,
-    };
+/// The first value of each of our names. Lines are never shown: they may hold a token.
+///
+/// # Errors
+/// A line of ours that cannot be read, by its number.
+pub fn values(bytes: &[u8]) -> Result<HashMap<String, String>, ConfigError> {
+    // The byte order mark that some editors put first.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut values = HashMap::new();
-    // dotenvy takes a space at the end of a last line without a newline for an open quote.
-    for item in dotenvy::from_read_iter(source.chain(&b"\n"[..])) {
-        match item {
-            Ok((name, value)) => {
-                values.entry(name).or_insert(value);
-            }
-            Err(error) => {
-                let (lines, what) = match error {
-                    dotenvy::Error::LineParse(text, _) => (
-                        text.trim_end().lines().count(),
-                        "NAME=value, quoted where it has spaces".to_owned(),
-                    ),
-                    error => (1, error.to_string()),
-                };
-                let first = (line.get() + 1).saturating_sub(lines.max(1));
-                return Err(ConfigError::new(format!(
-                    ".env line {first} cannot be read; accepted: {what}"
-                )));
-            }
+    let mut lines = bytes.split(|byte| *byte == b'\n').zip(1..);
+    while let Some((line, number)) = lines.next() {
+        if !is_ours(line) {
+            continue;
+        }
+        let refused = |accepted: &str| {
+            ConfigError::new(format!(
+                ".env line {number} cannot be read; accepted: {accepted}"
+            ))
+        };
+        let utf8 = |line| std::str::from_utf8(line).map_err(|_| refused("text in UTF-8"));
+        let mut literal = Literal::default();
+        literal.add(utf8(line)?.trim_end());
+        // A quoted value may have several lines.
+        while literal.is_open() {
+            let Some((line, _)) = lines.next() else { break };
+            literal.text.push('\n');
+            literal.add(utf8(line)?);
+        }
+        literal.text.push('\n');
+        for item in dotenvy::from_read_iter(literal.text.as_bytes()) {
+            let (name, value) =
+                item.map_err(|_| refused("NAME=value, quoted where it has spaces"))?;
+            values.entry(name).or_insert(value);
         }
     }
     Ok(values)
 }
 
-/// Hands out one line a read, which makes it known in which line a reader stopped.
-struct Lines<'a> {
-    rest: &'a [u8],
-    line: &'a Cell<usize>,
+fn is_ours(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    let name = line
+        .strip_prefix(b"export")
+        .map_or(line, <[u8]>::trim_ascii_start);
+    name.starts_with(PREFIX.as_bytes())
 }
 
-impl Read for Lines<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let newline = self.rest.iter().position(|byte| *byte == b'\n');
-        let line = newline.map_or(self.rest.len(), |end| end + 1);
-        let length = line.min(buffer.len());
-        buffer[..length].copy_from_slice(&self.rest[..length]);
-        self.rest = &self.rest[length..];
-        if length == line && length > 0 {
-            self.line.set(self.line.get() + 1);
+/// A line with each `$` escaped that the library would otherwise expand: all but those in single quotes.
+#[derive(Default)]
+struct Literal {
+    text: String,
+    single: bool,
+    double: bool,
+}
+
+impl Literal {
+    /// Whether a quote is still to be closed.
+    fn is_open(&self) -> bool {
+        self.single || self.double
+    }
+
+    fn add(&mut self, line: &str) {
+        let mut escaped = false;
+        for character in line.chars() {
+            match character {
+                '#' if !self.is_open() && self.text.ends_with([' ', '\t']) => break, // a comment
+                '$' if !self.single && !escaped => self.text.push('\\'),
+                '\'' if !self.double && !escaped => self.single = !self.single,
+                '"' if !self.single && !escaped => self.double = !self.double,
+                _ => {}
+            }
+            escaped = character == '\\' && !self.single && !escaped;
+            self.text.push(character);
         }
-        Ok(length)
     }
 }

@@ -12,8 +12,8 @@ use crate::logging::Clean;
 /// How much of a refused value is shown, in characters: enough to find it again.
 const SHOWN: usize = 200;
 
-/// Settings whose values never reach a terminal or a log.
-pub(super) const SECRETS: [&str; 2] = ["system_api_token", "redis_password"];
+/// Settings whose values never reach a terminal or a log. Where there is a setting `…_file`, the value may stand in a file.
+pub(super) const SECRETS: [&str; 3] = ["system_api_token", "redis_password", "redis_url"];
 
 /// The end of a start: either a line that says what is wrong, or the text of `--help` or `--version`.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +24,13 @@ pub struct ConfigError {
 }
 
 /// Where a value came from, for the person who has to correct it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     Flag,
     Environment,
     DotEnv,
+    /// The file that the `…_file` setting names.
+    File,
 }
 
 impl ConfigError {
@@ -46,6 +48,7 @@ impl ConfigError {
             Source::Flag => "",
             Source::Environment => " in the environment",
             Source::DotEnv => " in .env",
+            Source::File => " in its file",
         };
         let name = setting(id);
         Self::new(if SECRETS.contains(&id) {
@@ -77,6 +80,14 @@ impl ConfigError {
             ErrorKind::ValueValidation => {
                 let value = context(ContextKind::InvalidValue);
                 let accepted = error.source().map(ToString::to_string).unwrap_or_default();
+                Self::refused(&id, source(&id), value, &accepted)
+            }
+            ErrorKind::InvalidValue if !context(ContextKind::InvalidValue).is_empty() => {
+                let value = context(ContextKind::InvalidValue);
+                let accepted = match error.get(ContextKind::ValidValue) {
+                    Some(ContextValue::Strings(words)) => words.join(" or "),
+                    _ => String::new(),
+                };
                 Self::refused(&id, source(&id), value, &accepted)
             }
             ErrorKind::InvalidValue => Self::new(format!("{} needs a value", setting(&id))),

@@ -3,7 +3,7 @@
 //! A setting has one name in two spellings: `--http-server` on the command line is `PROXY_HTTP_SERVER`
 //! in the environment and in `.env`. [`parse`] takes the first of flag, environment, `.env` in the
 //! working directory and default; an empty value in the environment or in `.env` counts as not set.
-//! Nothing else in this crate reads the environment.
+//! Nothing else in this crate reads settings from the environment.
 
 mod dotenv;
 mod error;
@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgAction;
+
+use crate::logging::LogFormat;
 use log::LevelFilter;
 
 pub use error::ConfigError;
@@ -58,7 +60,7 @@ pub struct Config {
     pub static_files: Option<PathBuf>,
 
     /// Where origins and pins are kept: memory, or redis to share them among proxies
-    #[arg(long, value_name = "TYPE", default_value = "memory", value_parser = LoadBalancerType::parse)]
+    #[arg(long, value_name = "TYPE", default_value = "memory", value_enum)]
     pub load_balancer_type: LoadBalancerType,
 
     /// The Redis that several proxies share.
@@ -67,6 +69,10 @@ pub struct Config {
 
     #[command(flatten)]
     default_backend_settings: DefaultBackendSettings,
+
+    /// What is odd about the sources, for the log: one line each.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 
     /// The origin to register at start and to keep alive, if one is wanted.
     #[arg(skip)]
@@ -124,6 +130,10 @@ pub struct Config {
     #[arg(long, value_name = "TOKEN", value_parser = values::token)]
     pub system_api_token: Option<String>,
 
+    /// File that has the token, with a line end or without
+    #[arg(long, value_name = "FILE")]
+    pub system_api_token_file: Option<PathBuf>,
+
     /// What is logged to stderr: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = values::log_level)]
     pub log_level: LevelFilter,
@@ -135,6 +145,14 @@ pub struct Config {
     /// Where players reach this proxy, for links: http(s)://HOST, with a port and a path where there are any
     #[arg(long, value_name = "URL", value_parser = values::public_url)]
     pub public_url: Option<String>,
+
+    /// How log lines look: text, or json, one object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+
+    /// Whether each request has a log line; on or off
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = values::on_off)]
+    pub access_log: bool,
 
     /// Memory for shared HLS segments and playlists, in bytes or as 512KiB, 64MiB, 1GiB; 0 turns it off
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
@@ -171,6 +189,7 @@ impl Config {
         self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
         self.public_url = self.public_url.filter(|url| !url.is_empty());
         self.redis.password = self.redis.password.filter(|password| !password.is_empty());
+        self.redis.url = self.redis.url.filter(|url| !url.is_empty());
         self
     }
 }
@@ -200,6 +219,18 @@ pub struct RedisSettings {
     /// Password of the Redis server; ps shows flags, so rather set it in the environment
     #[arg(id = "redis_password", long = "redis-password", value_name = "PASSWORD", value_parser = values::password)]
     pub password: Option<String>,
+
+    /// File that has the password, with a line end or without
+    #[arg(
+        id = "redis_password_file",
+        long = "redis-password-file",
+        value_name = "FILE"
+    )]
+    pub password_file: Option<PathBuf>,
+
+    /// Where and how to reach Redis, in place of host, port, password and database: redis://user:password@host:6379/0, rediss:// for TLS, redis+unix:///path
+    #[arg(id = "redis_url", long = "redis-url", value_name = "URL", value_parser = values::redis_url)]
+    pub url: Option<String>,
 
     /// Number of the database in Redis
     #[arg(id = "redis_db", long = "redis-db", value_name = "NUMBER", default_value = "0", value_parser = values::database)]

@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
 use crate::config::error::{ConfigError, SECRETS, Source};
-use crate::config::names::{environment_name, is_setting, settings};
+use crate::config::names::{PREFIX, environment_name, is_setting, settings, warning_about};
 use crate::config::{Command, Config, OriginArgs, dotenv};
 
 /// Finds the SRS origin that has the stream and relays HTTP-FLV, HTTP-TS and HLS from it.
@@ -41,27 +43,30 @@ enum Word {
     Origin(OriginArgs),
 }
 
+/// Longest file of a secret, in bytes: whatever is longer is another file.
+const MAX_SECRET_FILE: u64 = 64 * 1024;
+/// How much longer than the grace time the force timeout is where only the grace time is set.
+const AFTER_GRACE: Duration = Duration::from_secs(10);
+
 /// Reads the process's own command line, environment and `.env`.
 ///
 /// # Errors
 /// A [`ConfigError`], which is either what is wrong or the text for `--help` and `--version`:
 /// give it to the user with [`ConfigError::report`] and end.
 pub fn parse() -> Result<Command, ConfigError> {
-    parse_from(
-        std::env::args_os(),
-        |name| std::env::var_os(name),
-        || dotenv::read(Path::new(".env")),
-    )
+    parse_from(std::env::args_os(), std::env::vars_os(), || {
+        dotenv::read(Path::new(".env"))
+    })
 }
 
-/// [`parse`] over sources of the caller's. `arguments` begin with the program's name, `environment` looks
-/// a name up, `read_dotenv` gives the bytes of the `.env` file, if there is one; it is asked only when needed.
+/// [`parse`] over sources of the caller's. `arguments` begin with the program's name, `environment` has names and
+/// values, `read_dotenv` gives the bytes of the `.env` file, if there is one; it is asked only when needed.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn parse_from(
     arguments: impl IntoIterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     read_dotenv: impl FnOnce() -> Result<Option<Vec<u8>>, ConfigError>,
 ) -> Result<Command, ConfigError> {
     let arguments = unicode(arguments)?;
@@ -84,6 +89,11 @@ pub fn parse_from(
         Some(bytes) => dotenv::values(&bytes)?,
         None => HashMap::new(),
     };
+    let environment: HashMap<String, OsString> = environment
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
     let mut chosen = HashMap::new();
     for id in settings() {
         let name = environment_name(&id);
@@ -91,7 +101,7 @@ pub fn parse_from(
         let flag = demo
             .and_then(|own| given(own, &id))
             .or_else(|| given(&matches, &id));
-        let value = match (flag, environment(&name)) {
+        let value = match (flag, environment.get(&name).cloned()) {
             (Some(value), _) => Some((Source::Flag, value)),
             (None, Some(value)) if !value.is_empty() => match value.into_string() {
                 Ok(value) => Some((Source::Environment, value)),
@@ -114,12 +124,75 @@ pub fn parse_from(
             chosen.insert(id, value);
         }
     }
-    let config = typed(&chosen)?.finish();
+    read_secrets(&mut chosen)?;
+    let mut config = typed(&chosen)?.finish();
+    fit_force_timeout(&mut config, &chosen)?;
+    let mut names: Vec<_> = environment.keys().chain(dotenv.keys()).collect();
+    names.sort();
+    names.dedup();
+    config.warnings = names
+        .into_iter()
+        .filter_map(|name| warning_about(name))
+        .collect();
     Ok(if demo.is_some() {
         Command::Demo(config)
     } else {
         Command::Proxy(config)
     })
+}
+
+/// Takes secrets from the files that `…_file` settings name. Of a secret and its file, the one from the stronger source
+/// counts.
+fn read_secrets(chosen: &mut HashMap<String, (Source, String)>) -> Result<(), ConfigError> {
+    for id in SECRETS {
+        let file_id = format!("{id}_file");
+        let Some((source, path)) = chosen.get(&file_id).cloned() else {
+            continue;
+        };
+        let refused = |accepted: &str| ConfigError::refused(&file_id, source, &path, accepted);
+        match chosen.get(id) {
+            Some((own, _)) if *own == source => {
+                let name = environment_name(id);
+                return Err(refused(&format!("it or {name}, not both")));
+            }
+            Some((own, _)) if *own < source => continue,
+            _ => {}
+        }
+        let read = || {
+            let mut text = String::new();
+            let file = std::fs::File::open(&path)?;
+            file.take(MAX_SECRET_FILE).read_to_string(&mut text)?;
+            std::io::Result::Ok(text)
+        };
+        let text =
+            read().map_err(|error| refused(&format!("a file that can be read ({error})")))?;
+        let secret = text.trim_end_matches(['\n', '\r']);
+        if secret.is_empty() {
+            // To go on without would open what the secret is to close.
+            return Err(refused("a file that is not empty"));
+        }
+        chosen.insert(id.to_owned(), (Source::File, secret.to_owned()));
+    }
+    Ok(())
+}
+
+/// The force timeout must not come before the end of the grace time: it is moved, unless it is set itself.
+fn fit_force_timeout(
+    config: &mut Config,
+    chosen: &HashMap<String, (Source, String)>,
+) -> Result<(), ConfigError> {
+    let (grace, force) = (config.grace_quit_timeout, config.force_quit_timeout);
+    if grace < force {
+        return Ok(());
+    }
+    if chosen.contains_key("force_quit_timeout") {
+        let (id, accepted) = ("grace_quit_timeout", "less than PROXY_FORCE_QUIT_TIMEOUT");
+        let given = chosen.get(id).cloned();
+        let (source, value) = given.unwrap_or((Source::Flag, "20s".to_owned()));
+        return Err(ConfigError::refused(id, source, &value, accepted));
+    }
+    config.force_quit_timeout = grace + AFTER_GRACE;
+    Ok(())
 }
 
 /// The command, whose help says on a line of its own what a setting is called in the environment and what

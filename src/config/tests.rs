@@ -11,16 +11,12 @@ use crate::config::sources::*;
 /// Runs over the words of a command line, an environment and a `.env`.
 fn run(arguments: &str, environment: &[(&str, &str)], dotenv: &str) -> Result<Command, String> {
     let arguments = std::iter::once("proxy").chain(arguments.split_whitespace());
-    parse_from(
-        arguments.map(OsString::from),
-        |name| {
-            environment
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.into())
-        },
-        || Ok((!dotenv.is_empty()).then(|| dotenv.as_bytes().to_vec())),
-    )
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
+    parse_from(arguments.map(OsString::from), environment, || {
+        Ok((!dotenv.is_empty()).then(|| dotenv.as_bytes().to_vec()))
+    })
     .map_err(|error| error.to_string())
 }
 
@@ -119,6 +115,9 @@ fn every_setting_is_taken_from_each_source() {
         ("upgrade_grace", "16s"),
         ("system_api_token", "t"),
         ("log_level", "trace"),
+        ("log_format", "json"),
+        ("access_log", "off"),
+        ("redis_url", "redis://u:p@r:1/2"),
         ("hls_cache", "0"),
         ("live_share", "off"),
         ("gop_cache", "off"),
@@ -128,6 +127,8 @@ fn every_setting_is_taken_from_each_source() {
     assert_eq!(values.map(|(id, _)| id.to_owned()).to_vec(), {
         let order = |id: &String| values.iter().position(|(name, _)| name == id);
         let mut all: Vec<_> = settings().collect();
+        // They stand for another setting each, and have a test of their own.
+        all.retain(|id| !id.ends_with("_file"));
         all.sort_by_key(order);
         all
     });
@@ -405,10 +406,10 @@ fn what_is_not_unicode_is_named() {
             "unknown argument \"a\u{fffd}\"; --help lists what is accepted",
         ),
     ] {
-        let error = parse_from(arguments, |_| None, || Ok(None)).unwrap_err();
+        let error = parse_from(arguments, [], || Ok(None)).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
-    let environment = |name: &str| (name == "PROXY_REDIS_HOST").then(bad);
+    let environment = [("PROXY_REDIS_HOST".into(), bad())];
     let error = parse_from(["proxy".into()], environment, || Ok(None)).unwrap_err();
     assert!(
         error
@@ -416,11 +417,9 @@ fn what_is_not_unicode_is_named() {
             .contains("(--redis-host) is \"a\u{fffd}\" in the environment"),
         "{error}"
     );
-    let error = parse_from(
-        ["proxy".into()],
-        |_| None,
-        || Ok(Some(b"\nX=\xff\n".to_vec())),
-    )
+    let error = parse_from(["proxy".into()], [], || {
+        Ok(Some(b"\nPROXY_X=\xff\n".to_vec()))
+    })
     .unwrap_err();
     assert!(error.to_string().starts_with(".env line 2 "), "{error}");
 }
@@ -440,18 +439,182 @@ fn dotenv_takes_the_usual_forms() {
 }
 
 #[test]
-fn a_bad_dotenv_line_is_numbered() {
+fn a_bad_dotenv_line_of_ours_is_numbered() {
     for (text, line) in [
-        ("nonsense", 1),
-        ("# fine\n\nA=1\nB 2\nC=3\n", 4),
-        ("A=1\nB=two words\n", 2),
-        ("A=1\nB=\"open\nC=3\nD=4\n", 2),
-        ("A=\"two\nlines\"\n=1\n", 3),
+        ("PROXY_A", 1),
+        ("# fine\n\nA=1\nPROXY_B 2\nC=3\n", 4),
+        ("A=1\nPROXY_B=two words\n", 2),
+        ("A=1\nPROXY_B=\"open\nC=3\nD=4\n", 2),
     ] {
         let error = run("", &[], text).unwrap_err();
         assert!(
             error.starts_with(&format!(".env line {line} cannot be read")),
             "{text:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn what_others_have_in_dotenv_does_not_end_the_start() {
+    for text in [
+        "NAME=Main Studio 1\nPROXY_REDIS_HOST=r",
+        "{\"a\": 1,\n  \"b\": \"open\n}\nPROXY_REDIS_HOST=r\n",
+        "A=$(rm -rf /)\nB=é\nexport PROXY_REDIS_HOST=r",
+        "=1\nnonsense\n'\nPROXY_REDIS_HOST=r\n",
+        "URL=http://x?PROXY_REDIS_HOST=no\nPROXY_REDIS_HOST=r\n",
+    ] {
+        assert_eq!(proxy("", &[], text).redis.host, "r", "{text:?}");
+    }
+    let latin1 = b"STUDIO=caf\xe9\nPROXY_REDIS_HOST=r\n".to_vec();
+    let command = parse_from(["proxy".into()], [], || Ok(Some(latin1))).unwrap();
+    assert!(matches!(command, Command::Proxy(config) if config.redis.host == "r"));
+}
+
+#[test]
+fn a_comment_may_have_a_quote() {
+    let text = "PROXY_REDIS_HOST=r # it's Anna's\nPROXY_REDIS_PORT=1\n";
+    assert_eq!(proxy("", &[], text).redis.port, 1);
+}
+
+#[test]
+fn a_dollar_in_dotenv_is_a_dollar() {
+    for (value, token) in [
+        ("$ecret99", "$ecret99"),
+        ("a$b${c}$", "a$b${c}$"),
+        ("\"$x\"", "$x"),
+        ("'$x'", "$x"),
+        ("\\$x", "$x"),
+        ("a'$b'$c", "a$b$c"),
+        ("$HOME", "$HOME"),
+    ] {
+        let config = proxy("", &[], &format!("PROXY_SYSTEM_API_TOKEN={value}"));
+        assert_eq!(config.system_api_token.as_deref(), Some(token), "{value}");
+    }
+}
+
+#[test]
+fn a_misspelt_name_is_warned_of_with_the_nearest() {
+    let environment = [
+        ("PROXY_SYSTEM_API_TOKN", "x"),
+        ("PROXY_RTMP_SERVER", "1935"),
+        ("PROXY_MAX_STREAMS", "5"),
+        ("PROXY_ZZZ", ""),
+        ("PATH", "/bin"),
+    ];
+    let dotenv = "PROXY_TRUSTED_PROXY=10.0.0.0/8\nOTHER=1\n";
+    let warnings = proxy("", &environment, dotenv).warnings;
+    assert_eq!(
+        warnings,
+        [
+            "PROXY_SYSTEM_API_TOKN is no setting and is ignored; did you mean PROXY_SYSTEM_API_TOKEN?",
+            "PROXY_TRUSTED_PROXY is no setting and is ignored; did you mean PROXY_TRUSTED_PROXIES?",
+            "PROXY_ZZZ is no setting and is ignored; --help lists all",
+        ]
+    );
+}
+
+#[test]
+fn the_force_timeout_is_after_the_grace_time() {
+    let config = proxy("--grace-quit-timeout 60s", &[], "");
+    assert_eq!(config.force_quit_timeout, Duration::from_secs(70));
+    for arguments in [
+        "--grace-quit-timeout 60s --force-quit-timeout 30s",
+        "--force-quit-timeout 20s",
+        "--force-quit-timeout 5s",
+    ] {
+        let error = run(arguments, &[], "").unwrap_err();
+        assert!(
+            error.starts_with("PROXY_GRACE_QUIT_TIMEOUT (--grace-quit-timeout) is \"")
+                && error.ends_with("accepted: less than PROXY_FORCE_QUIT_TIMEOUT"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (token, bad) = (file("token", "s3cret\n"), file("bad", "s3/cret"));
+    let (empty, none) = (file("empty", "\n"), directory.path().join("none"));
+    let config = proxy(
+        "",
+        &[
+            ("PROXY_SYSTEM_API_TOKEN_FILE", &token),
+            ("PROXY_REDIS_PASSWORD_FILE", &bad),
+        ],
+        "",
+    );
+    assert_eq!(config.system_api_token.as_deref(), Some("s3cret"));
+    assert_eq!(config.redis.password.as_deref(), Some("s3/cret"));
+    // The stronger source counts.
+    let flag = format!("--system-api-token-file {token}");
+    let in_environment = [("PROXY_SYSTEM_API_TOKEN", "other")];
+    let config = proxy(&flag, &in_environment, "");
+    assert_eq!(config.system_api_token.as_deref(), Some("s3cret"));
+    let config = proxy(
+        "--system-api-token=",
+        &[("PROXY_SYSTEM_API_TOKEN_FILE", &token)],
+        "",
+    );
+    assert_eq!(config.system_api_token, None);
+    for (value, part) in [
+        (
+            bad.as_str(),
+            "has a value in its file that is not shown here",
+        ),
+        (&empty, "accepted: a file that is not empty"),
+        (
+            none.to_str().unwrap(),
+            "accepted: a file that can be read (No such file",
+        ),
+        (
+            directory.path().to_str().unwrap(),
+            "accepted: a file that can be read (",
+        ),
+    ] {
+        let error = run("", &[("PROXY_SYSTEM_API_TOKEN_FILE", value)], "").unwrap_err();
+        assert!(
+            error.contains(part) && !error.contains("s3/cret"),
+            "{error}"
+        );
+    }
+    let both = [
+        ("PROXY_SYSTEM_API_TOKEN", "x"),
+        ("PROXY_SYSTEM_API_TOKEN_FILE", &token),
+    ];
+    let error = run("", &both, "").unwrap_err();
+    assert!(
+        error.ends_with("accepted: it or PROXY_SYSTEM_API_TOKEN, not both"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_redis_url_is_checked_and_never_shown() {
+    for url in [
+        "redis://127.0.0.1",
+        "redis://user:pass@[::1]:6380/3",
+        "rediss://redis.example.com:6379/0",
+        "redis+unix:///run/redis.sock?db=1",
+    ] {
+        let config = proxy("", &[("PROXY_REDIS_URL", url)], "");
+        assert_eq!(config.redis.url.as_deref(), Some(url));
+    }
+    for url in [
+        "http://a",
+        "127.0.0.1:6379",
+        "redis://a:s3cret@h:port",
+        "redis://h/x",
+    ] {
+        let error = run("", &[("PROXY_REDIS_URL", url)], "").unwrap_err();
+        assert!(
+            error.contains("accepted: a URL such as redis://") && !error.contains("s3cret"),
+            "{error}"
         );
     }
 }

@@ -1,7 +1,8 @@
 //! Peers whose forwarding headers are believed.
 
+use crate::http::Headers;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The networks whose `X-Forwarded-*` headers are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,49 @@ impl TrustedProxies {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.contains(&peer))
     }
+
+    /// The address of the viewer whose request `peer` sends; see [`TrustedProxies::chain`].
+    pub fn viewer(&self, headers: &Headers, peer: IpAddr) -> IpAddr {
+        self.chain(headers, peer).first().copied().unwrap_or(peer)
+    }
+
+    /// The addresses that a request has come by, as far as they can be believed: the viewer first, `peer` last.
+    ///
+    /// Each proxy appends to `X-Forwarded-For` whom the request came from. So from the right, each entry is believed as
+    /// long as the one behind it is trusted, and the viewer is the rightmost that is not. What stands before it the viewer wrote
+    /// itself. An entry that is no address ends the chain. `X-Real-IP` counts only where there is no
+    /// `X-Forwarded-For`: some proxies pass on what the player wrote there.
+    pub fn chain(&self, headers: &Headers, peer: IpAddr) -> Vec<IpAddr> {
+        let mut chain = vec![peer];
+        if !self.contains(peer) {
+            return chain;
+        }
+        if headers.count("x-forwarded-for") == 0 {
+            chain.extend(headers.one("x-real-ip").and_then(address));
+        } else {
+            let entries: Vec<&[u8]> = headers.tokens("x-forwarded-for").collect();
+            for entry in entries.into_iter().rev() {
+                let Some(before) = address(entry) else { break };
+                chain.push(before);
+                if !self.contains(before) {
+                    break;
+                }
+            }
+        }
+        chain.reverse();
+        chain
+    }
+}
+
+/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim();
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let address = bare.unwrap_or(text).parse().ok().or_else(with_port)?;
+    Some(address.to_canonical())
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -107,6 +151,81 @@ mod tests {
                     "{peer} not in {list:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_viewer_is_the_rightmost_that_is_not_trusted() {
+        let proxies = TrustedProxies::parse("10.0.0.0/8,::1").unwrap();
+        for (lines, peer, chain) in [
+            // (header lines, peer, the chain from the viewer to the peer)
+            (&[][..], "10.0.0.1", "10.0.0.1"),
+            (&["x-forwarded-for: 1.1.1.1"], "192.0.2.1", "192.0.2.1"),
+            (&["x-real-ip: 1.1.1.1"], "192.0.2.1", "192.0.2.1"),
+            (
+                &["x-forwarded-for: 1.1.1.1"],
+                "10.0.0.1",
+                "1.1.1.1 10.0.0.1",
+            ),
+            (
+                &["x-forwarded-for: 9.9.9.9, 1.1.1.1"],
+                "10.0.0.1",
+                "1.1.1.1 10.0.0.1",
+            ),
+            (
+                &[
+                    "x-forwarded-for: 9.9.9.9, 1.1.1.1",
+                    "X-Forwarded-For: 10.0.0.2",
+                ],
+                "10.0.0.1",
+                "1.1.1.1 10.0.0.2 10.0.0.1",
+            ),
+            (
+                &["x-forwarded-for: 10.0.0.3, 10.0.0.2"],
+                "::1",
+                "10.0.0.3 10.0.0.2 ::1",
+            ),
+            (
+                &["x-forwarded-for: 1.1.1.1, unknown"],
+                "10.0.0.1",
+                "10.0.0.1",
+            ),
+            (
+                &["x-forwarded-for: 1.1.1.1, _x, 10.0.0.2"],
+                "10.0.0.1",
+                "10.0.0.2 10.0.0.1",
+            ),
+            (&["x-forwarded-for: "], "10.0.0.1", "10.0.0.1"),
+            (
+                &["x-forwarded-for: 1.1.1.1:80"],
+                "10.0.0.1",
+                "1.1.1.1 10.0.0.1",
+            ),
+            (
+                &["x-forwarded-for: [2001:db8::1]:80"],
+                "10.0.0.1",
+                "2001:db8::1 10.0.0.1",
+            ),
+            (
+                &["x-forwarded-for: ::ffff:10.0.0.2"],
+                "10.0.0.1",
+                "10.0.0.2 10.0.0.1",
+            ),
+            (&["x-real-ip: 1.1.1.1"], "10.0.0.1", "1.1.1.1 10.0.0.1"),
+            (&["x-real-ip: nonsense"], "10.0.0.1", "10.0.0.1"),
+            (
+                &["x-real-ip: 9.9.9.9", "x-forwarded-for: 1.1.1.1"],
+                "10.0.0.1",
+                "1.1.1.1 10.0.0.1",
+            ),
+        ] {
+            let headers = lines.iter().filter_map(|line| line.split_once(": "));
+            let headers = Headers::of(headers.map(|(name, value)| (name, value.as_bytes())));
+            let peer = peer.parse().unwrap();
+            let found = proxies.chain(&headers, peer);
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), chain, "{lines:?} from {peer}");
+            assert_eq!(proxies.viewer(&headers, peer).to_string(), found[0]);
         }
     }
 

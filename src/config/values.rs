@@ -8,22 +8,12 @@ use std::time::Duration;
 use log::LevelFilter;
 
 /// Where origins and pins are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LoadBalancerType {
     /// In this process.
     Memory,
     /// In a Redis that several proxies share.
     Redis,
-}
-
-impl LoadBalancerType {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "memory" => Ok(Self::Memory),
-            "redis" => Ok(Self::Redis),
-            _ => Err("memory or redis".to_owned()),
-        }
-    }
 }
 
 /// Nothing of a stream proxy takes longer than a day, and no timeout is too large for a system call.
@@ -143,6 +133,18 @@ pub(super) fn password(text: &str) -> Result<String, String> {
         Err("text without control characters".to_owned())
     } else {
         Ok(text.to_owned())
+    }
+}
+
+/// A URL as the `redis` library reads it: `redis://user:password@host:port/database`, `rediss://` for TLS,
+/// `redis+unix:///path?db=0&pass=…`.
+pub(super) fn redis_url(text: &str) -> Result<String, String> {
+    if text.is_empty()
+        || redis::parse_redis_url(text).is_some_and(|url| redis::Client::open(url).is_ok())
+    {
+        Ok(text.to_owned())
+    } else {
+        Err("a URL such as redis://user:password@127.0.0.1:6379/0, rediss:// for TLS, or redis+unix:///run/redis.sock".to_owned())
     }
 }
 
@@ -332,11 +334,6 @@ mod tests {
                 .iter()
                 .all(|text| on_off(text).is_err())
         );
-        assert_eq!(
-            LoadBalancerType::parse("redis"),
-            Ok(LoadBalancerType::Redis)
-        );
-        assert!(LoadBalancerType::parse("Redis").is_err());
         assert_eq!(log_level("debug"), Ok(LevelFilter::Debug));
         assert!(log_level("verbose").is_err());
     }

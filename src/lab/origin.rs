@@ -7,8 +7,9 @@ use super::heartbeat::Heartbeat;
 use super::identity::Identity;
 use super::sessions::HlsSessions;
 use super::stream::LabStream;
-use crate::config::{Listen, OriginArgs};
+use crate::config::{Listen, OriginArgs, TrustedProxies};
 use crate::listener::Closing;
+use crate::server::context::AccessLog;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
@@ -159,6 +160,8 @@ impl Supervisor {
                 long: self.connections,
                 stack: STACK,
             },
+            trusted: TrustedProxies::default(),
+            access_log: AccessLog::On,
             observer: Arc::new(()),
         };
         let front = HttpEndpoint::new(listener, Arc::new(handler), settings)?;

@@ -11,6 +11,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Parts of a message that the system takes at once, on Linux.
@@ -61,6 +62,8 @@ pub struct ClientConnection {
     /// Cut when the client leaves while it is served.
     pub cancel: Arc<CancelToken>,
     socket: TcpStream,
+    /// This side has ended the connection while it was served.
+    cut: AtomicBool,
     state: Mutex<ClientState>,
     finished: Condvar,
 }
@@ -84,6 +87,7 @@ impl ClientConnection {
             peer,
             cancel: CancelToken::new(),
             socket,
+            cut: AtomicBool::new(false),
             state: Mutex::new(ClientState {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
@@ -209,6 +213,17 @@ impl ClientConnection {
         if rustix::net::connect_unspec(&self.socket).is_err() {
             self.shut(Shutdown::Both); // the peer was faster
         }
+    }
+
+    /// Ends the connection although it is served: the server is ending.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.left();
+    }
+
+    /// Whether this side has ended the connection while it was served.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     pub(super) fn shut(&self, how: Shutdown) {

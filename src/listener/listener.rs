@@ -200,7 +200,7 @@ impl Listener {
     /// Cuts whatever still runs.
     pub fn cut_all(&self) {
         for client in self.clients.all() {
-            client.left();
+            client.cut();
         }
     }
 

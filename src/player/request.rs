@@ -68,9 +68,8 @@ fn is_own(stream: &StreamUrl, path: &str) -> bool {
 /// `hls_ctx` tell.
 fn viewer(exchange: &Exchange) -> u64 {
     let mut hasher = DefaultHasher::new();
-    exchange.peer().ip().hash(&mut hasher);
+    exchange.record.viewer.hash(&mut hasher);
     let head = &exchange.head;
-    head.headers.one("x-forwarded-for").hash(&mut hasher);
     head.headers.one("user-agent").hash(&mut hasher);
     head.query()
         .and_then(|query| query_value(query, "hls_ctx"))

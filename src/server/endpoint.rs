@@ -1,10 +1,10 @@
 //! A front: a listening socket with its door, and the server behind it. The proxy has two, a lab origin
 //! has one.
 
-use crate::config::Listen;
+use crate::config::{Listen, TrustedProxies};
 use crate::listener::{Closing, Listener, RequestQueue, Settings};
 use crate::runtime::semaphore::Semaphore;
-use crate::server::context::ServerContext;
+use crate::server::context::{AccessLog, ServerContext};
 use crate::server::profile::ServerProfile;
 use crate::server::record::RequestObserver;
 use crate::server::server::{Bounds, RequestHandler, Server};
@@ -49,6 +49,9 @@ pub struct EndpointSettings {
     /// A client that takes no byte for this long is dropped.
     pub stall: Duration,
     pub bounds: Bounds,
+    /// Peers that are believed whose request they pass on.
+    pub trusted: TrustedProxies,
+    pub access_log: AccessLog,
     /// Is told of every request.
     pub observer: Arc<dyn RequestObserver>,
 }
@@ -82,6 +85,8 @@ impl HttpEndpoint {
         )?;
         let context = Arc::new(ServerContext {
             profile: settings.profile,
+            trusted: settings.trusted,
+            access_log: settings.access_log,
             stall: settings.stall,
             closing: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),

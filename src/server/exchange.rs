@@ -37,7 +37,7 @@ impl Exchange {
             id,
             since,
         } = received;
-        let record = context.record(&id, client.peer, &head.method, &head.target, since);
+        let record = context.record(&id, client.peer, Some(&head), since);
         Self {
             head,
             body,
@@ -71,7 +71,7 @@ impl Exchange {
         self.body = Vec::new();
     }
 
-    /// The client's address.
+    /// The other end of the connection: the client, or a proxy in front of it.
     pub fn peer(&self) -> SocketAddr {
         self.client.peer
     }
@@ -131,6 +131,10 @@ impl Exchange {
     /// The worker is done with the client, and says so: first in the log, for a client that asks again
     /// gets another worker.
     pub(super) fn end(&mut self, ending: Ending) {
+        if self.client.is_cut() {
+            // The worker has seen no more than that the client's connection is gone.
+            self.record.detail = Some("cut here: this server is ending".to_owned());
+        }
         self.record.end();
         self.client.finish(ending);
     }

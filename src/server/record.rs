@@ -1,9 +1,8 @@
 //! What is kept of a request, and said of it in one log line when it ends.
 
 use log::{Level, log};
-
-use std::fmt::Debug;
-use std::net::SocketAddr;
+use std::fmt::{self, Debug, Display};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,14 @@ impl RequestObserver for () {
 #[derive(Debug)]
 pub struct AccessRecord {
     pub id: String,
+    /// The other end of the connection.
     pub peer: SocketAddr,
+    /// The address of the player or operator: the peer's own, or what a trusted proxy in front tells.
+    pub viewer: IpAddr,
+    /// The vhost that the request is for; `None` where the server has none.
+    pub vhost: Option<String>,
+    /// The player's program, for JSON lines; `None` where it is not logged.
+    pub user_agent: Option<String>,
     pub method: String,
     /// Without the query: tokens do not belong in logs.
     pub path: String,
@@ -44,9 +50,13 @@ pub struct AccessRecord {
     pub detail: Option<String>,
     /// How loud the log line is: `Info`, unless the handler knows that nobody asked for it.
     pub level: Level,
+    /// Whether it is a poll (a heartbeat, a health check, a scrape), whose success is logged at debug only.
+    pub routine: bool,
+    /// Whether there is a log line at all.
+    pub logged: bool,
     until_head: Option<Duration>,
     observer: Arc<dyn RequestObserver>,
-    logged: bool,
+    ended: bool,
 }
 
 impl AccessRecord {
@@ -63,6 +73,9 @@ impl AccessRecord {
         Self {
             id: id.to_owned(),
             peer,
+            viewer: peer.ip(),
+            vhost: None,
+            user_agent: None,
             method: method.to_owned(),
             path,
             kind: REFUSED,
@@ -73,9 +86,11 @@ impl AccessRecord {
             origin: None,
             detail: None,
             level: Level::Info,
+            routine: false,
+            logged: true,
             until_head: None,
             observer,
-            logged: false,
+            ended: false,
         }
     }
 
@@ -97,32 +112,73 @@ impl AccessRecord {
 }
 
 impl AccessRecord {
-    /// Logs it, where that has not been done. A log that is slow holds up who causes the lines: it
-    /// comes before the client may ask again.
+    /// Tells the observer and the log of the request, once: further calls do nothing.
     pub fn end(&mut self) {
-        if std::mem::replace(&mut self.logged, true) {
+        if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.observer.ended(self);
-        let Self {
-            id,
-            peer,
-            method,
-            path,
-            status,
-            bytes,
-            ..
-        } = self;
-        let seconds = self.since.elapsed().as_secs_f64();
-        let origin = self.origin.as_deref().unwrap_or("-");
-        let (dash, note) = match &self.detail {
-            Some(note) => (" - ", note.as_str()),
-            None => ("", ""),
+        if !self.logged {
+            return;
+        }
+        let level = match self.routine {
+            true if self.status < 400 => Level::Debug,
+            _ => self.level,
         };
+        let seconds = self.elapsed().as_secs_f64();
         log!(
-            self.level,
-            "{id} {peer} {method} {path} {status} {bytes} bytes {seconds:.3} s origin {origin}{dash}{note}"
+            level,
+            // In JSON the fields say it all; the text would say it again.
+            message = "request",
+
+            id = self.id.as_str(),
+            viewer:% = self.viewer,
+            peer:% = self.peer,
+            method = self.method.as_str(),
+            vhost = self.vhost.as_deref().unwrap_or_default(),
+            path = self.path.as_str(),
+            status = self.status,
+            bytes = self.bytes,
+            seconds = (seconds * 1000.0).round() / 1000.0,
+            origin = self.origin.as_deref().unwrap_or_default(),
+            kind = self.kind,
+            detail = self.detail.as_deref().unwrap_or_default(),
+            user_agent = self.user_agent.as_deref().unwrap_or_default();
+            "{self}"
         );
+    }
+}
+
+/// The log line of a request: id, viewer, method, path, status, bytes, seconds, origin, vhost, then the peer where it is
+/// not the viewer, and why the request ended early or badly.
+impl Display for AccessRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let behind_proxy = self.viewer != self.peer.ip();
+        write!(f, "{} ", self.id)?;
+        match behind_proxy {
+            true => write!(f, "{}", self.viewer)?,
+            false => write!(f, "{}", self.peer)?,
+        }
+        write!(
+            f,
+            " {} {} {} {} bytes {:.3} s origin {}",
+            self.method,
+            self.path,
+            self.status,
+            self.bytes,
+            self.elapsed().as_secs_f64(),
+            self.origin.as_deref().unwrap_or("-"),
+        )?;
+        if let Some(vhost) = &self.vhost {
+            write!(f, " vhost {vhost}")?;
+        }
+        if behind_proxy {
+            write!(f, " peer {}", self.peer)?;
+        }
+        match &self.detail {
+            Some(detail) => write!(f, " - {detail}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -274,25 +274,20 @@ impl RequestQueue for Server {
         rejection: &Rejection,
         head: Option<&RequestHead>,
     ) {
-        let (method, target) = match head {
-            Some(head) => (head.method.as_str(), head.target.as_str()),
-            None => ("-", "-"), // what came may not be fit for a log
-        };
-        let mut record = self
-            .context
-            .record(id, client.peer, method, target, Instant::now());
+        let mut record = self.context.record(id, client.peer, head, Instant::now());
         record.status = rejection.status;
         record.detail = Some(rejection.message.to_owned());
-        let mut head = ResponseHead::new(rejection.status);
-        if rejection.status == 405 {
-            head = head.with("Allow", self.handler.methods(target));
+        let mut response = ResponseHead::new(rejection.status);
+        if let Some(head) = head.filter(|_| rejection.status == 405) {
+            response = response.with("Allow", self.handler.methods(&head.target));
         }
+        let without_body = head.is_some_and(|head| head.method == "HEAD");
         let bytes = error_bytes(
             self.context.profile,
             id,
-            head,
+            response,
             rejection.message,
-            method == "HEAD",
+            without_body,
         );
         if !client.send_at_once(&bytes) {
             debug!("{id} cannot be told {}", rejection.status);

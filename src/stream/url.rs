@@ -53,11 +53,7 @@ impl StreamUrl {
     /// `..` parts, a vhost that cannot be one, and beyond [`MAX_STREAM_URL`].
     pub fn of_request(host: Option<&str>, path: &str, query: Option<&str>) -> Option<StreamUrl> {
         let given = |name| decoded(query.and_then(|query| raw_value(query, name)).unwrap_or(""));
-        let (vhost, domain) = (given("vhost")?, given("domain")?);
-        let vhost = match (&*vhost, &*domain) {
-            ("", "") => vhost_of_host(host.unwrap_or(""))?,
-            ("", named) | (named, _) => normal_vhost(named)?,
-        };
+        let vhost = Self::vhost_of_request(host, query)?;
         let path = decoded(path)?;
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
         let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
@@ -67,6 +63,16 @@ impl StreamUrl {
             if app.is_empty() { folder } else { &app },
             if stream.is_empty() { stem } else { &stream },
         )
+    }
+
+    /// The vhost of a request, as [`StreamUrl::of_request`] has it; `None` for one that cannot be one.
+    pub fn vhost_of_request(host: Option<&str>, query: Option<&str>) -> Option<Cow<'static, str>> {
+        let given = |name| decoded(query.and_then(|query| raw_value(query, name)).unwrap_or(""));
+        let (vhost, domain) = (given("vhost")?, given("domain")?);
+        match (&*vhost, &*domain) {
+            ("", "") => vhost_of_host(host.unwrap_or("")),
+            ("", named) | (named, _) => normal_vhost(named),
+        }
     }
 
     /// Reads the text form, with the checks of [`StreamUrl::of_request`]; what [`StreamUrl::as_str`] gives comes back

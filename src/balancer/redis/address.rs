@@ -4,8 +4,8 @@ use crate::balancer::redis::pipeline::one_line;
 use crate::config::RedisSettings;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult,
+    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult,
 };
 use std::fmt;
 use std::time::Duration;
@@ -32,7 +32,14 @@ pub struct BadRedis {
 /// `host:port`.
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RedisSettings { host, port, .. } = &self.settings;
+        let RedisSettings {
+            host, port, url, ..
+        } = &self.settings;
+        if let Some(url) = url {
+            // What the URL leads to, without user and password.
+            let info = url.as_str().into_connection_info();
+            return info.map_err(|_| fmt::Error)?.addr().fmt(f);
+        }
         match host.contains(':') {
             true => write!(f, "[{host}]:{port}"),
             false => write!(f, "{host}:{port}"),
@@ -57,27 +64,32 @@ impl RedisAddress {
     }
 
     fn try_connect(&self) -> RedisResult<Connection> {
-        let RedisSettings {
-            host,
-            port,
-            password,
-            db,
-        } = &self.settings;
-        let mut redis = RedisConnectionInfo::default()
-            .set_db(*db)
-            .set_skip_set_lib_name();
-        if let Some(password) = password {
-            redis = redis.set_password(password);
-        }
-        let info = ConnectionAddr::Tcp(host.clone(), *port)
-            .into_connection_info()?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-            .set_redis_settings(redis);
-        let mut connection = Client::open(info)?.get_connection_with_timeout(TIMEOUT)?;
+        let mut connection = Client::open(self.info()?)?.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
         redis::cmd("PING").query::<()>(&mut connection)?;
         Ok(connection)
+    }
+
+    /// Where to connect and how to get in: what the URL says, else host, port, password and database.
+    fn info(&self) -> RedisResult<ConnectionInfo> {
+        let settings = &self.settings;
+        let info = match &settings.url {
+            Some(url) => url.as_str().into_connection_info()?,
+            None => {
+                let mut redis = RedisConnectionInfo::default().set_db(settings.db);
+                if let Some(password) = &settings.password {
+                    redis = redis.set_password(password);
+                }
+                ConnectionAddr::Tcp(settings.host.clone(), settings.port)
+                    .into_connection_info()?
+                    .set_redis_settings(redis)
+            }
+        };
+        let redis = info.redis_settings().clone().set_skip_set_lib_name();
+        Ok(info
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+            .set_redis_settings(redis))
     }
 
     /// What an error means for whoever wrote the settings.

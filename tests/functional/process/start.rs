@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 34] = [
+const SETTINGS: [(&str, &str, &str); 39] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -20,6 +20,8 @@ const SETTINGS: [(&str, &str, &str); 34] = [
     ("--redis-host", "PROXY_REDIS_HOST", "127.0.0.1"),
     ("--redis-port", "PROXY_REDIS_PORT", "6379"),
     ("--redis-password", "PROXY_REDIS_PASSWORD", "none"),
+    ("--redis-password-file", "PROXY_REDIS_PASSWORD_FILE", "none"),
+    ("--redis-url", "PROXY_REDIS_URL", "none"),
     ("--redis-db", "PROXY_REDIS_DB", "0"),
     (
         "--default-backend-enabled",
@@ -59,9 +61,16 @@ const SETTINGS: [(&str, &str, &str); 34] = [
     ("--upgrade-grace", "PROXY_UPGRADE_GRACE", "24h"),
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
     ("--system-api-token", "PROXY_SYSTEM_API_TOKEN", "none"),
+    (
+        "--system-api-token-file",
+        "PROXY_SYSTEM_API_TOKEN_FILE",
+        "none",
+    ),
     ("--log-level", "PROXY_LOG_LEVEL", "info"),
     ("--live-list", "PROXY_LIVE_LIST", "on"),
     ("--public-url", "PROXY_PUBLIC_URL", "none"),
+    ("--log-format", "PROXY_LOG_FORMAT", "text"),
+    ("--access-log", "PROXY_ACCESS_LOG", "on"),
     ("--hls-cache", "PROXY_HLS_CACHE", "64MiB"),
     ("--live-share", "PROXY_LIVE_SHARE", "on"),
     ("--gop-cache", "PROXY_GOP_CACHE", "on"),
@@ -193,6 +202,7 @@ fn each_bad_value_is_named_in_one_line() {
         ("--load-balancer-type", "disk"),
         ("--redis-host", "a:1"),
         ("--redis-port", "0"),
+        ("--redis-password-file", "missing"),
         ("--redis-db", "-1"),
         ("--default-backend-enabled", "maybe"),
         ("--default-backend-ip", "ho:st"),
@@ -211,9 +221,12 @@ fn each_bad_value_is_named_in_one_line() {
         ("--grace-quit-timeout", "0s"),
         ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
+        ("--system-api-token-file", "missing"),
         ("--log-level", "loud"),
         ("--live-list", "yes"),
         ("--public-url", "tv.example.com"),
+        ("--log-format", "xml"),
+        ("--access-log", "yes"),
         ("--hls-cache", "64MB"),
         ("--live-share", "yes"),
         ("--gop-cache", "1"),
@@ -224,6 +237,7 @@ fn each_bad_value_is_named_in_one_line() {
         let secret = match flag {
             "--system-api-token" => Some("no/good"),
             "--redis-password" => Some("no\ngood"),
+            "--redis-url" => Some("http://no:good@host"),
             _ => None,
         };
         let value = secret.unwrap_or_else(|| bad.iter().find(|(bad, _)| *bad == flag).unwrap().1);
