@@ -4,6 +4,9 @@ use crate::http::Headers;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
+/// Hops that a request has come by at most: a longer list is somebody's joke, and would grow on its way.
+const MAX_HOPS: usize = 64;
+
 /// The networks whose `X-Forwarded-*` headers are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -54,7 +57,7 @@ impl TrustedProxies {
             chain.extend(headers.one("x-real-ip").and_then(address));
         } else {
             let entries: Vec<&[u8]> = headers.tokens("x-forwarded-for").collect();
-            for entry in entries.into_iter().rev() {
+            for entry in entries.into_iter().rev().take(MAX_HOPS) {
                 let Some(before) = address(entry) else { break };
                 chain.push(before);
                 if !self.contains(before) {
