@@ -124,7 +124,7 @@ impl Body {
                     (_, true) => b"\0\0\0\x01\x46\x01\0\0\x01\x26",
                     (_, false) => b"\0\0\0\x01\x46\x01\0\0\x01\x02",
                 };
-                let data = [&slice[..], &time.to_be_bytes(), &vec![7; self.size]].concat();
+                let data = [slice, &time.to_be_bytes(), &vec![7; self.size]].concat();
                 let reference = (time.wrapping_sub(self.behind) % CLOCK) << 15 | 0x7E00;
                 let field = [&[0x10][..], &reference.to_be_bytes()[2..]].concat();
                 let own = self.pcr == *pid;
