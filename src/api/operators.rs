@@ -7,16 +7,19 @@ use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
 use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
+use crate::channel::Channels;
 use crate::files::{FileRequest, Files};
 use crate::http::head::{Rejection, RequestHead};
+use crate::http::query::query_value;
 use crate::listener::Listener;
 use crate::metrics;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, LiveGauges, Metrics};
 use crate::runtime::warn_once::WarnOnce;
 use crate::server::answers::{send_file, versions};
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::server::server::{RequestHandler, Server};
+use crate::stream::origin_id::OriginId;
 use crate::stream::stats::StreamStats;
 use log::{error, info, warn};
 use percent_encoding::percent_decode_str;
@@ -32,6 +35,7 @@ pub struct Operators {
     pub balancer: Arc<dyn Balancer>,
     pub viewers: Arc<StreamStats>,
     pub cache: Arc<HlsCache>,
+    pub channels: Arc<Channels>,
     /// The console.
     pub files: Files,
     pub facts: PlayerStats,
@@ -170,6 +174,7 @@ impl RequestHandler for Operators {
             Route::Streams => {
                 let origins = self.balancer.origins().len();
                 let mut view = views::streams(&self.proxies(), self.cache.snapshot(), origins);
+                views::add_channels(&mut view, &self.channels.views(), self.channels.totals());
                 view["players_port"] = self.facts.players_port.into();
                 view["totals"]["requests"] = self.facts.players.requests().into();
                 data(exchange, view);
@@ -253,7 +258,25 @@ impl Operators {
 
     fn drain(&self, mut exchange: Exchange, id: &str, draining: bool) {
         let id = percent_decode_str(id).decode_utf8_lossy();
+        let moves = match exchange
+            .head
+            .query()
+            .and_then(|query| query_value(query, "move"))
+        {
+            None => false,
+            Some(value) if draining && matches!(&*value, "0" | "1") => value == "1",
+            Some(_) => return exchange.problem(400, "move is 0 or 1, and goes with drain."),
+        };
         match self.balancer.drain(&id, draining) {
+            Ok(true) if moves => {
+                let moving = self.channels.leave(&OriginId::from(&*id));
+                info!(
+                    "origin {id} is draining; {moving} live channels move to origins that have their streams"
+                );
+                exchange.record.origin = Some(id.into_owned());
+                let pid = std::process::id().to_string();
+                ok(exchange, &json!({"code": 0, "pid": pid, "moving": moving}));
+            }
             Ok(true) => {
                 info!(
                     "origin {id} is {}",
@@ -303,6 +326,18 @@ impl Operators {
     }
 
     fn metrics(&self, exchange: Exchange) {
+        let channels = self.channels.views();
+        let totals = self.channels.totals();
+        let live = LiveGauges {
+            channels: channels.len(),
+            origin_connections: totals.origin_connections,
+            behind: channels.iter().map(|it| it.behind).sum(),
+            opened: totals.opened,
+            skips: totals.skips,
+            splices: totals.splices,
+            buffer: totals.bytes,
+            buffer_limit: totals.limit,
+        };
         let now = Gauges {
             origins: &self.balancer.origins(),
             streams: &self.viewers.streams(),
@@ -311,6 +346,7 @@ impl Operators {
             max_live_streams: self.facts.max_streams,
             connections: self.facts.players.clients().len(),
             shared: self.cache.snapshot(),
+            live,
         };
         match self.facts.metrics.render(&now) {
             Ok(text) => {

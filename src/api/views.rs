@@ -3,10 +3,11 @@
 use crate::balancer::OriginView;
 use crate::balancer::peer::{PeerStatus, PeerStream};
 use crate::cache::counters::Snapshot;
+use crate::channel::{ChannelTotals, ChannelView};
 use crate::stream::stats::StreamStats;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 /// Bits per second as the kb/s that SRS's own API has.
@@ -136,6 +137,44 @@ pub fn streams(proxies: &[PeerStatus], shared: Snapshot, origins: usize) -> Valu
             },
         },
     })
+}
+
+/// Adds what this proxy knows of live channels: to each stream its own, to the totals all of them.
+pub fn add_channels(view: &mut Value, channels: &[ChannelView], totals: ChannelTotals) {
+    let of = |channel: &ChannelView| {
+        let source = channel.source.as_ref();
+        json!({
+            "format": channel.format.extension(),
+            "origin": source.map(|it| it.origin.to_string()),
+            "origin_address": source.map(|it| &it.address),
+            "viewers": channel.viewers,
+            "behind": channel.behind,
+            "skips": channel.skips,
+            "splices": channel.splices,
+            "buffer_bytes": channel.bytes,
+            "since": time(channel.since),
+        })
+    };
+    let mut by_stream: HashMap<&str, Vec<Value>> = HashMap::new();
+    for channel in channels {
+        let own = by_stream.entry(channel.stream.as_str()).or_default();
+        own.push(of(channel));
+    }
+    for stream in view["streams"].as_array_mut().into_iter().flatten() {
+        let own = stream["url"].as_str().and_then(|url| by_stream.remove(url));
+        stream["channels"] = own.unwrap_or_default().into();
+    }
+    view["totals"]["live"] = json!({
+        "channels": channels.len(),
+        "origin_connections": totals.origin_connections,
+        "viewers": channels.iter().map(|it| it.viewers).sum::<usize>(),
+        "behind": channels.iter().map(|it| it.behind).sum::<usize>(),
+        "opened": totals.opened,
+        "skips": totals.skips,
+        "splices": totals.splices,
+        "buffer_bytes": totals.bytes,
+        "buffer_limit_bytes": totals.limit,
+    });
 }
 
 /// The rates of all proxies together, the newest last: they look at different moments of a step.

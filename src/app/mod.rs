@@ -324,6 +324,7 @@ fn operators_endpoint(
         balancer: parts.balancer.clone(),
         viewers: parts.stats.clone(),
         cache: parts.cache.clone(),
+        channels: parts.channels.clone(),
         files: Files::embedded(),
         facts: PlayerStats {
             players_port: players.address().port(),

@@ -4,6 +4,7 @@ use super::parts::Parts;
 use super::static_origins::StaticOrigins;
 use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
+use crate::channel::Channels;
 use crate::config::Config;
 use crate::runtime::{sys, threads};
 use crate::stream::stats::StreamStats;
@@ -37,6 +38,7 @@ impl Tasks {
         };
         tasks.tidy(parts)?;
         tasks.sweep_cache(&parts.cache)?;
+        tasks.leave_silent(&parts.channels)?;
         if let Some(redis) = parts.redis.clone() {
             let (host, port) = (&config.redis.host, config.redis.port);
             let name = status().proxy;
@@ -81,6 +83,17 @@ impl Tasks {
         }
         let cache = cache.clone();
         self.every("shared fetches", HlsCache::SWEEP, move || cache.sweep())
+    }
+
+    /// Has live channels go on from another origin when theirs has fallen silent.
+    fn leave_silent(&self, channels: &Arc<Channels>) -> io::Result<()> {
+        if !channels.is_on() {
+            return Ok(());
+        }
+        let channels = channels.clone();
+        self.every("silent origins", Channels::LOOK, move || {
+            channels.leave_silent();
+        })
     }
 
     fn every(

@@ -24,6 +24,10 @@ const PROOF_TIME: Duration = Duration::from_secs(2);
 /// the first one for ever (SRS does so while nobody publishes), and what the APIs say is news after a second.
 const OPENING_TIME: Duration = Duration::from_secs(1);
 
+/// An origin that says nothing for this long is left where another one has the stream: no encoder pauses so long, and
+/// the stall timeout is for where there is no other.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Where a channel's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -38,6 +42,16 @@ pub struct Opened {
     /// The response's headers for players.
     pub headers: Headers,
     pub body: OriginBody,
+}
+
+/// Who can look for a channel's stream again, as its first viewer's request did.
+pub trait Reopen: Send + Sync {
+    /// Looks for an origin that has the stream. Blocks until there is one, until nobody publishes the stream, or until
+    /// it is cancelled.
+    fn reopen(&self, cancel: &Arc<CancelToken>) -> Option<Opened>;
+
+    /// Asks another origin than that one, where its API lists the stream. Blocks for 4 s at most.
+    fn elsewhere(&self, but_not: &Source, cancel: &Arc<CancelToken>) -> Option<Opened>;
 }
 
 /// How far a channel is.
@@ -85,8 +99,12 @@ struct ChannelState {
     is_searching: bool,
     headers: Option<Arc<Headers>>,
     source: Option<Source>,
+    reopen: Option<Arc<dyn Reopen>>,
+    /// Another origin is being asked.
+    is_moving: bool,
     /// An origin that has begun to send, for the stream to go on from.
     next: Option<(Opened, Arc<CancelToken>)>,
+    /// When bytes came last, or another origin was asked for them.
     heard: Instant,
 }
 
@@ -154,6 +172,8 @@ impl Channel {
                 is_searching: false,
                 headers: None,
                 source: None,
+                reopen: None,
+                is_moving: false,
                 next: None,
                 heard: now,
             }),
@@ -163,11 +183,6 @@ impl Channel {
             splices: AtomicU64::new(0),
             since: SystemTime::now(),
         })
-    }
-
-    /// The stream's name.
-    pub fn stream(&self) -> &StreamUrl {
-        &self.key.stream
     }
 
     /// The stream's format.
@@ -231,9 +246,12 @@ impl Channel {
         self.changed.notify_all();
     }
 
-    /// Viewers may join from now on.
-    pub(super) fn open(&self) {
-        self.lock().phase = Phase::Open;
+    /// Viewers may join from now on. The stream is looked for by `reopen` when it breaks off.
+    pub(super) fn open(&self, reopen: Arc<dyn Reopen>) {
+        let mut state = self.lock();
+        state.phase = Phase::Open;
+        state.reopen = Some(reopen);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -249,6 +267,7 @@ impl Channel {
         let mut state = self.lock();
         state.source = Some(source);
         state.is_searching = false;
+        state.heard = Instant::now();
         drop(state);
         self.splices.fetch_add(1, Ordering::Relaxed);
         self.common.splices.fetch_add(1, Ordering::Relaxed);
@@ -381,7 +400,7 @@ impl Channel {
 
     /// Has the stream go on from an origin that has begun to send, on that cancel token: the connection now is ended
     /// for it.
-    pub(super) fn move_to(&self, next: Opened, cancel: Arc<CancelToken>) {
+    fn move_to(&self, next: Opened, cancel: Arc<CancelToken>) {
         let mut state = self.lock();
         if state.is_closed {
             return;
@@ -399,10 +418,35 @@ impl Channel {
         (state.needed_by > 0).then_some(next)
     }
 
-    /// How long nothing has come from the origin, where it is open.
-    pub(super) fn silence(&self) -> Option<Duration> {
-        let state = self.lock();
-        (state.phase == Phase::Open && !state.is_closed).then(|| state.heard.elapsed())
+    /// Whether nothing has come from the origin for [`SILENCE`], and no other has been asked meanwhile.
+    pub(super) fn is_silent(&self) -> bool {
+        let mut state = self.lock();
+        let is_silent = state.phase == Phase::Open
+            && !(state.is_closed || state.is_searching || state.is_moving)
+            && state.heard.elapsed() >= SILENCE;
+        if is_silent {
+            state.heard = Instant::now();
+        }
+        is_silent
+    }
+
+    /// Goes on from another origin, where the API of one lists the stream. What comes now is not ended before the
+    /// other one has begun to send. Blocks for 4 s at most.
+    pub(super) fn move_elsewhere(&self) {
+        let mut state = self.lock();
+        let (Some(reopen), Some(source)) = (state.reopen.clone(), state.source.clone()) else {
+            return;
+        };
+        if state.is_closed || state.is_searching || std::mem::replace(&mut state.is_moving, true) {
+            return;
+        }
+        drop(state);
+        let cancel = CancelToken::new();
+        let opened = reopen.elsewhere(&source, &cancel);
+        self.lock().is_moving = false;
+        if let Some(opened) = opened {
+            self.move_to(opened, cancel);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, ChannelState> {

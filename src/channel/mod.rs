@@ -16,8 +16,6 @@
 //!
 //! What does not parse as its format stays with its first viewer, byte for byte, and is shared with nobody.
 
-#![allow(dead_code, unused_imports)]
-
 mod budget;
 mod hands;
 mod live_channel;
@@ -30,8 +28,8 @@ mod stitch;
 mod table;
 mod viewer;
 
-pub use live_channel::{Channel, ChannelView, Joined, Opened, Source};
-pub use puller::{First, Reopen};
-pub use settings::{ChannelKey, ChannelSettings, ChannelTotals};
+pub use live_channel::{Channel, ChannelView, Joined, Opened, Reopen, Source};
+pub use puller::First;
+pub use settings::{ChannelKey, ChannelSettings, ChannelTotals, OriginConnection};
 pub use table::{Channels, Entry};
 pub use viewer::{Delivery, Viewer};

@@ -2,13 +2,13 @@
 //! breaks off.
 
 use crate::channel::hands::ChannelHands;
-use crate::channel::live_channel::{Channel, Opened, Source};
+use crate::channel::live_channel::{Channel, Opened, Reopen};
 use crate::channel::piece::{Piece, PieceBuilder, Rendered};
 use crate::channel::ring::{End, Next, Place};
 use crate::channel::senders::{Edge, Round};
+use crate::channel::settings::OriginConnection;
 use crate::channel::stitch::Stitcher;
 use crate::channel::viewer::{Delivery, Viewer};
-use crate::runtime::cancel::CancelToken;
 use crate::runtime::pool::Pool;
 use crate::upstream::OriginBody;
 use log::info;
@@ -21,18 +21,11 @@ use std::time::{Duration, Instant};
 /// Pause between two searches for a stream that broke off.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Stack of a thread that reads from an origin, in bytes.
-const STACK: usize = 128 * 1024;
+/// Stack of a thread that reads from an origin and looks for it again, in bytes. As much as a worker has that looks for an origin; only what is touched counts.
+const STACK: usize = 256 * 1024;
 
 /// How the log calls an origin's failing in mid-stream.
 const BROKE_OFF: &str = "the origin broke off";
-
-/// Who can look for the stream again, as its first viewer's request did.
-pub trait Reopen: Send + Sync {
-    /// Looks for an origin that has the stream, other than `but_not` where that is given. Blocks until there is one,
-    /// until nobody publishes the stream, or until it is cancelled.
-    fn reopen(&self, cancel: &Arc<CancelToken>, but_not: Option<&Source>) -> Option<Opened>;
-}
 
 /// What is known of the body.
 enum Body {
@@ -57,6 +50,8 @@ pub struct Puller {
     /// The first viewer, until it is one of many.
     first: Option<FirstViewer>,
     last_unit: Instant,
+    /// The stream is about to go on: where it came from before, and why it does not any more.
+    splicing: Option<(String, String)>,
     began: Instant,
 }
 
@@ -133,6 +128,7 @@ impl First {
             kind: Body::Unproven,
             first,
             last_unit: now,
+            splicing: None,
             began: now,
             hands: self.hands.clone(),
             channel,
@@ -168,6 +164,7 @@ impl Puller {
     }
 
     fn copy(&mut self, mut body: OriginBody) -> Stop {
+        let _connection = OriginConnection::new(&self.channel.common);
         let mut source = Failing {
             inner: &mut body,
             error: None,
@@ -216,6 +213,7 @@ impl Puller {
             return Ok(());
         }
         let now = Instant::now();
+        self.note_splice(now);
         self.last_unit = now;
         self.channel.hear(now);
         self.publish(pieces, now);
@@ -260,7 +258,7 @@ impl Puller {
                 .map_or(String::new(), |source| source.address);
             info!("channel {} opens from {from}", channel.key());
             channel.common.opened.fetch_add(1, Ordering::Relaxed);
-            channel.open();
+            channel.open(self.reopen.clone());
         } else if let Some(first) = &self.first {
             // The rest of the unit that it got the beginning of.
             let next = match channel.ring.next(Place::Piece(place), 1) {
@@ -319,16 +317,25 @@ impl Puller {
             None => self.search(end, why)?,
         };
         self.stitcher.splice();
-        let silence = self.last_unit.elapsed();
         let from = before.map_or(String::new(), |source| source.address);
-        info!(
-            "channel {} goes on from {} after {:.3} s without bytes; before it came from {from}: {why}",
-            channel.key(),
-            opened.source.address,
-            silence.as_secs_f64(),
-        );
+        self.splicing = Some((from, why.to_owned()));
         channel.splice(opened.source.clone());
         Some(opened)
+    }
+
+    /// The first units of a new connection have come.
+    fn note_splice(&mut self, now: Instant) {
+        if self.stitcher.is_waiting_for_key() {
+            return;
+        }
+        if let Some((before, why)) = self.splicing.take() {
+            let address = self.channel.source().map_or(String::new(), |it| it.address);
+            info!(
+                "channel {} goes on from {address} after {:.3} s without bytes; before it came from {before}: {why}",
+                self.channel.key(),
+                (now - self.last_unit).as_secs_f64(),
+            );
+        }
     }
 
     fn search(&self, end: Instant, why: &str) -> Option<Opened> {
@@ -337,7 +344,7 @@ impl Puller {
         loop {
             let began = Instant::now();
             let cancel = channel.search()?;
-            if let Some(opened) = self.reopen.reopen(&cancel, None) {
+            if let Some(opened) = self.reopen.reopen(&cancel) {
                 return Some(opened);
             }
             let now = Instant::now();

@@ -3,7 +3,8 @@
 use crate::media::format::Format;
 use crate::stream::url::StreamUrl;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The settings of live channels.
@@ -45,6 +46,8 @@ pub(super) struct Common {
     pub opened: AtomicU64,
     pub skips: AtomicU64,
     pub splices: AtomicU64,
+    /// Connections to origins for live streams.
+    pub connections: AtomicUsize,
     /// The proxy is ending: streams that break off are not looked for any more.
     pub is_ending: AtomicBool,
 }
@@ -55,6 +58,27 @@ pub struct ChannelTotals {
     pub opened: u64,
     pub skips: u64,
     pub splices: u64,
+    /// Connections to origins for live streams, those of viewers who do not share, too.
+    pub origin_connections: usize,
     /// Bytes that pieces take now.
     pub bytes: u64,
+    /// Bytes that pieces may take.
+    pub limit: u64,
+}
+
+/// A connection to an origin for a live stream; it counts until this is dropped.
+#[derive(Debug)]
+pub struct OriginConnection(Arc<Common>);
+
+impl OriginConnection {
+    pub(super) fn new(common: &Arc<Common>) -> Self {
+        common.connections.fetch_add(1, Ordering::Relaxed);
+        Self(common.clone())
+    }
+}
+
+impl Drop for OriginConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }

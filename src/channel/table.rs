@@ -4,14 +4,21 @@ use crate::channel::budget::Budget;
 use crate::channel::hands::{CatchUp, ChannelHands, catch_up};
 use crate::channel::live_channel::{Channel, ChannelView, Source};
 use crate::channel::puller::{First, Pullers, pullers};
-use crate::channel::settings::{ChannelKey, ChannelSettings, ChannelTotals, Common};
+use crate::channel::settings::{
+    ChannelKey, ChannelSettings, ChannelTotals, Common, OriginConnection,
+};
 use crate::channel::viewer::Viewer;
 use crate::http::Headers;
 use crate::runtime::cancel::CancelToken;
+use crate::runtime::pool::Pool;
+use crate::runtime::threads;
+use crate::stream::origin_id::OriginId;
+use log::warn;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// All channels of the process. Each is needed by a request, so there are never more than live requests.
 pub struct Channels {
@@ -21,7 +28,13 @@ pub struct Channels {
     table: Mutex<HashMap<ChannelKey, Entered>>,
     pullers: Pullers,
     catch_up: CatchUp,
+    movers: Arc<Pool<Arc<Channel>>>,
 }
+
+/// Streams that are asked for elsewhere at the same time, at most.
+const MAX_MOVES: usize = 16;
+/// Stack of a thread that asks for them, in bytes.
+const MOVER_STACK: usize = 256 * 1024;
 
 /// A channel in the table.
 #[derive(Clone)]
@@ -49,7 +62,15 @@ impl Channels {
             table: Mutex::default(),
             pullers: pullers(most),
             catch_up: catch_up(most),
+            movers: Pool::new("move", MAX_MOVES, MOVER_STACK, |channel: Arc<Channel>| {
+                channel.move_elsewhere();
+            }),
         })
+    }
+
+    /// Counts a connection that a viewer has for itself.
+    pub fn count_connection(&self) -> OriginConnection {
+        OriginConnection::new(&self.common)
     }
 
     /// Whether viewers share.
@@ -155,6 +176,45 @@ impl Channels {
         }
     }
 
+    /// Time between two calls of [`Channels::leave_silent`].
+    pub const LOOK: Duration = Duration::from_secs(1);
+
+    /// Has channels whose origin has said nothing for 5 s go on from another one that has the stream. To be called
+    /// every [`Channels::LOOK`]; does not wait for it.
+    pub fn leave_silent(&self) {
+        let mut silent = self.all();
+        silent.retain(|channel| channel.is_silent());
+        self.move_all(silent);
+    }
+
+    /// Has all channels that come from that origin go on from another one, where there is one that has the stream.
+    /// Gives how many there are; does not wait for them.
+    pub fn leave(&self, origin: &OriginId) -> usize {
+        let mut leaving = self.all();
+        leaving.retain(|channel| channel.source().is_some_and(|it| it.origin == *origin));
+        let count = leaving.len();
+        self.move_all(leaving);
+        count
+    }
+
+    fn move_all(&self, channels: Vec<Arc<Channel>>) {
+        if channels.is_empty() {
+            return;
+        }
+        let movers = self.movers.clone();
+        let work = move || {
+            for channel in channels {
+                // Where all workers are busy, this thread is one, too.
+                if let Err(channel) = movers.run(channel) {
+                    channel.move_elsewhere();
+                }
+            }
+        };
+        if let Err(error) = threads::spawn("moves", MOVER_STACK, work) {
+            warn!("cannot make a thread that moves streams: {error}");
+        }
+    }
+
     /// The channels that are open.
     pub fn views(&self) -> Vec<ChannelView> {
         self.all().iter().filter_map(|it| it.view()).collect()
@@ -167,7 +227,9 @@ impl Channels {
             opened: load(&self.common.opened),
             skips: load(&self.common.skips),
             splices: load(&self.common.splices),
+            origin_connections: self.common.connections.load(Ordering::Relaxed),
             bytes: self.budget.used() as u64,
+            limit: self.settings.buffer,
         }
     }
 

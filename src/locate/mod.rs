@@ -1,6 +1,7 @@
 //! Finding the origin that has a stream: the pin, the APIs, trying, waiting (design.md, "Which
 //! origin?").
 
+mod elsewhere;
 pub mod poller;
 mod probe;
 mod published;

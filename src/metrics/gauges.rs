@@ -28,6 +28,26 @@ pub struct Gauges<'a> {
     /// Open connections of players.
     pub connections: usize,
     pub shared: Snapshot,
+    pub live: LiveGauges,
+}
+
+/// How live channels stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LiveGauges {
+    /// Channels that are open.
+    pub channels: usize,
+    /// Connections to origins for live streams, those of viewers who do not share, too.
+    pub origin_connections: usize,
+    /// Viewers whose sockets took no more.
+    pub behind: usize,
+    /// Since the start: channels opened, viewers who went on at a key frame, streams that went on from another
+    /// connection.
+    pub opened: u64,
+    pub skips: u64,
+    pub splices: u64,
+    /// Bytes of pieces, and how many there may be.
+    pub buffer: u64,
+    pub buffer_limit: u64,
 }
 
 impl Gauges<'_> {
@@ -71,6 +91,7 @@ impl Gauges<'_> {
         viewers.with_label_values(&[OTHER_STREAMS]).set(rest);
         self.origins(&sheet)?;
         self.shared(&sheet)?;
+        self.live.add_to(&sheet)?;
         let help = "The version that runs; the value is always 1.";
         let build = sheet.gauges("srs_proxy_build_info", help, &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -123,6 +144,31 @@ impl Gauges<'_> {
                 .set(1);
         }
         Ok(())
+    }
+}
+
+impl LiveGauges {
+    fn add_to(&self, sheet: &Exposition) -> Result<()> {
+        let help = "Live streams in one format that viewers share.";
+        sheet.gauge("srs_proxy_channels", help, self.channels)?;
+        let help =
+            "Connections to origins for live streams, shared ones and those of single viewers.";
+        let name = "srs_proxy_live_origin_connections";
+        sheet.gauge(name, help, self.origin_connections)?;
+        let help = "Viewers of shared live streams who take less than comes.";
+        sheet.gauge("srs_proxy_viewers_behind", help, self.behind)?;
+        let help = "Shared live streams that were opened.";
+        sheet.counter("srs_proxy_channels_opened_total", help, self.opened)?;
+        let help = "Times that a viewer was too far behind and went on at the newest key frame.";
+        sheet.counter("srs_proxy_viewer_skips_total", help, self.skips)?;
+        let help = "Times that a shared live stream went on from another origin connection.";
+        sheet.counter("srs_proxy_splices_total", help, self.splices)?;
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let help = "Bytes of shared live streams that are kept in memory.";
+        sheet.gauge("srs_proxy_live_buffer_bytes", help, size(self.buffer))?;
+        let help = "Bytes of shared live streams that may be kept in memory.";
+        let name = "srs_proxy_live_buffer_limit_bytes";
+        sheet.gauge(name, help, size(self.buffer_limit))
     }
 }
 

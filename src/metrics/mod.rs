@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use gauges::Gauges;
+pub use gauges::{Gauges, LiveGauges};
 
 /// The type of what [`Metrics::render`] gives (Prometheus' text format, version 0.0.4).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -14,8 +14,8 @@ use crate::runtime::cancel::CancelToken;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::stream::url::StreamUrl;
-use crate::upstream::OriginResponse;
 use crate::upstream::forwarding::to_player;
+use crate::upstream::{OriginRequest, OriginResponse};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -225,7 +225,31 @@ struct Again {
 }
 
 impl Reopen for Again {
-    fn reopen(&self, cancel: &Arc<CancelToken>, _but_not: Option<&Source>) -> Option<Opened> {
+    fn elsewhere(&self, but_not: &Source, cancel: &Arc<CancelToken>) -> Option<Opened> {
+        let (context, stream) = (&self.context, self.request.stream.as_ref()?);
+        let candidate = context
+            .locator
+            .listed_elsewhere(stream, &but_not.origin, cancel)?;
+        let address = candidate.origin.http_address()?;
+        let request = OriginRequest {
+            address,
+            head_only: false,
+            target: &self.request.target,
+            headers: &self.headers,
+            live: true,
+            timeout: Some(REOPEN_TIMEOUT),
+        };
+        let response = context.client.send(request, cancel).ok()?;
+        let fetched = is_shareable(&response).then(|| Fetched {
+            address: address.to_string(),
+            origin: candidate,
+            response,
+        })?;
+        context.locator.balancer().pin(stream, &fetched.origin.id);
+        Some(opened(fetched))
+    }
+
+    fn reopen(&self, cancel: &Arc<CancelToken>) -> Option<Opened> {
         let request = FetchRequest {
             media: &self.request,
             headers: &self.headers,
@@ -279,6 +303,7 @@ fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outco
                 meter: viewer.meter.clone(),
                 viewer: Some(viewer),
                 reader: None,
+                connection: context.channels.count_connection(),
             };
             relay.start(&context.live);
         }

@@ -1,6 +1,7 @@
 //! An answer without an end, relayed from an origin to one player on a thread of its own.
 
 use crate::cache::reader::EntryReader;
+use crate::channel::OriginConnection;
 use crate::player::relay::{Piece, relay};
 use crate::runtime::pool::Pool;
 use crate::server::exchange::Exchange;
@@ -22,6 +23,8 @@ pub struct LiveRelay {
     pub viewer: Option<Viewer>,
     /// The reader by which the client's leaving ends an answer that was to be shared, and is not.
     pub reader: Option<EntryReader>,
+    /// Counts the connection to the origin until the relay ends.
+    pub connection: OriginConnection,
 }
 
 impl LiveRelay {
@@ -40,6 +43,6 @@ impl LiveRelay {
 
     fn run(self: Box<Self>) {
         relay(self.exchange, self.response, Piece::Live, &self.meter);
-        drop((self.viewer, self.reader));
+        drop((self.viewer, self.reader, self.connection));
     }
 }

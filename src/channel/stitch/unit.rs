@@ -10,6 +10,8 @@ pub struct Unit<'a> {
     /// the stream any audio frame.
     pub starts_group: bool,
     /// Decoding time in ms on the outgoing timeline, which does not wrap. `None`: the unit has no time of its own.
+    #[cfg_attr(not(test), allow(dead_code))]
+    // the tests' players hold it against the frame's own
     pub timestamp: Option<u64>,
     /// What a viewer that begins before this unit gets first. `None`: the unit does not start a group.
     pub opening: Option<&'a Arc<[u8]>>,

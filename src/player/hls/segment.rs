@@ -133,6 +133,7 @@ fn relay_segment(
         meter,
         viewer,
         reader,
+        connection: context.channels.count_connection(),
     };
     relay.start(&context.live);
 }

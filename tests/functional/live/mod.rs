@@ -4,5 +4,6 @@ mod channel_ends;
 mod channels;
 mod media;
 mod relay;
+mod slow_viewers;
 mod splices;
 mod viewer;

@@ -2,10 +2,12 @@
 
 use super::viewer::Viewer;
 use crate::common::body::BodyEnd;
+use crate::common::fetch::{fetch, get};
 use crate::common::flv::{config, inter, key, opening};
 use crate::common::live::{Live, LiveRoute};
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
+use crate::common::response::Response;
 use crate::common::{ABOUT_A_SECOND, SOON};
 use std::time::{Duration, Instant};
 
@@ -233,4 +235,154 @@ fn a_stream_that_was_ended_is_not_looked_for() {
         assert_eq!(viewer.rest(ABOUT_A_SECOND), (vec![], BodyEnd::Complete));
     }
     assert!(stage.routes[1].try_next().is_none());
+}
+
+#[test]
+fn an_origin_that_says_nothing_is_left_where_another_has_the_stream() {
+    let stage = Stage::new(&[]);
+    let (silent, mut viewers) = stage.play(2);
+    // A hung process: its connections stay, its API still lists what it did.
+    stage.origins[1].api().publish("/live/a");
+    let since = Instant::now();
+    let mut live = stage.next(1);
+    assert!(
+        !silent.is_closed(),
+        "nothing is ended before the other has begun"
+    );
+    live.send(&opening());
+    live.send(&key(0, 2));
+    expect_to_go_on(&mut viewers, 1040, &[2]);
+    // The stall timeout is 30 s.
+    assert!(
+        since.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        since.elapsed()
+    );
+    silent.wait_closed(ABOUT_A_SECOND);
+}
+
+#[test]
+fn an_origin_that_says_nothing_is_kept_where_no_other_has_the_stream() {
+    let stage = Stage::new(&[]);
+    let (mut live, mut viewers) = stage.play(2);
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(stage.routes[1].try_next().is_none());
+    live.send(&key(1080, 2));
+    viewers
+        .iter_mut()
+        .for_each(|viewer| viewer.expect_frames([2]));
+}
+
+/// Drains the first origin as an operator who empties it.
+fn drain(stage: &Stage, query: &str) -> Response {
+    let origins = get(stage.proxy.api, "/api/v1/origins").json();
+    let port = stage.origins[0].port();
+    let origins = origins["data"]["origins"]
+        .as_array()
+        .expect("origins")
+        .clone();
+    let own = origins
+        .iter()
+        .find(|it| it["http"] == port)
+        .expect("the origin");
+    let id = own["id"].as_str().expect("an id");
+    fetch(
+        stage.proxy.api,
+        "POST",
+        &format!("/api/v1/origins/{id}/drain{query}"),
+        &[],
+    )
+}
+
+#[test]
+fn draining_moves_channels_when_it_is_told_to() {
+    let stage = Stage::new(&[]);
+    let (mut live, mut viewers) = stage.play(2);
+    assert_eq!(drain(&stage, "?move=maybe").status(), 400);
+    // The other one does not have it yet: the stream stays.
+    assert_eq!(drain(&stage, "?move=1").json()["moving"], 1);
+    live.send(&inter(1080, 2));
+    viewers
+        .iter_mut()
+        .for_each(|viewer| viewer.expect_frames([2]));
+    stage.origins[1].api().publish("/live/a");
+    assert_eq!(drain(&stage, "").status(), 200);
+    live.send(&inter(1120, 3));
+    viewers
+        .iter_mut()
+        .for_each(|viewer| viewer.expect_frames([3]));
+    // An API's answer may be two seconds old.
+    let mut next = loop {
+        assert_eq!(drain(&stage, "?move=1").status(), 200);
+        std::thread::sleep(Duration::from_millis(500));
+        if let Some(next) = stage.routes[1].try_next() {
+            break next;
+        }
+        live.send(&inter(1120, 3));
+        viewers
+            .iter_mut()
+            .for_each(|viewer| viewer.expect_frames([3]));
+    };
+    next.send(&opening());
+    next.send(&key(9000, 4));
+    next.send(&inter(9040, 5));
+    expect_to_go_on(&mut viewers, 1120, &[4, 5]);
+    live.wait_closed(ABOUT_A_SECOND);
+    stage.proxy.assert_no_panic();
+}
+
+#[test]
+fn operators_see_channels() {
+    let stage = Stage::new(&[]);
+    let (live, mut viewers) = stage.play(3);
+    stage.moves();
+    live.close();
+    let mut live = stage.next(1);
+    live.send(&opening());
+    live.send(&key(0, 2));
+    expect_to_go_on(&mut viewers, 1040, &[2]);
+    let view = get(stage.proxy.api, "/api/v1/streams").json()["data"].clone();
+    let stream = &view["streams"][0];
+    assert_eq!(stream["viewers"], 3);
+    let channel = &stream["channels"][0];
+    let address = stage.origins[1].addr().to_string();
+    assert_eq!(channel["origin_address"], *address);
+    for (name, value) in [("viewers", 3), ("behind", 0), ("skips", 0), ("splices", 1)] {
+        assert_eq!(channel[name], value, "{name}");
+    }
+    assert_eq!(channel["format"], "flv");
+    let totals = &view["totals"]["live"];
+    for (name, value) in [
+        ("channels", 1),
+        ("origin_connections", 1),
+        ("viewers", 3),
+        ("splices", 1),
+        ("opened", 1),
+    ] {
+        assert_eq!(totals[name], value, "{name}");
+    }
+    let metrics = get(stage.proxy.api, "/metrics").text();
+    for line in [
+        "srs_proxy_channels 1",
+        "srs_proxy_live_origin_connections 1",
+        "srs_proxy_viewers_behind 0",
+        "srs_proxy_channels_opened_total 1",
+        "srs_proxy_viewer_skips_total 0",
+        "srs_proxy_splices_total 1",
+        "srs_proxy_live_buffer_limit_bytes 268435456",
+    ] {
+        assert!(
+            metrics.lines().any(|it| it == line),
+            "no {line} in {metrics}"
+        );
+    }
+    drop(viewers);
+    let log = |what: &str| stage.proxy.wait_for_log(|line| line.contains(what), SOON);
+    assert!(log("opens from").contains("/live/a.flv"));
+    assert!(log("ends after").contains("nobody watches it"));
+    let line = log(" GET /live/a.flv 200 ");
+    assert!(
+        line.contains(&format!("origin {address}")),
+        "the log has the last origin: {line}"
+    );
 }

@@ -32,6 +32,7 @@ impl Counters {
     }
 
     /// The counter of the last packet sent on `pid`.
+    #[cfg(test)]
     pub fn last(&self, pid: u16) -> Option<u8> {
         self.get(pid).map(|counter| counter.last)
     }
