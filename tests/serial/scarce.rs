@@ -78,7 +78,7 @@ fn the_descriptor_limit_is_raised_and_bounds_the_connections() {
 
 #[test]
 fn with_eighty_descriptors_what_runs_goes_on_and_the_rest_waits() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     raise_descriptors();
     let origin = small_origin();
     let proxy = with_descriptors(80, 80).start();
@@ -127,6 +127,7 @@ fn with_eighty_descriptors_what_runs_goes_on_and_the_rest_waits() {
         show.goes_on();
     }
     drop(show);
+    drop(alone); // from here on it only waits
     before.wait_back(&proxy);
     proxy.assert_no_panic();
 }
@@ -227,7 +228,7 @@ fn the_thread_limit_bounds_the_connections() {
 
 #[test]
 fn without_threads_what_runs_goes_on_and_the_rest_is_turned_away() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     let origin = small_origin();
     let directory = tempfile::tempdir().expect("a directory");
     // Some twenty are its own; then a show takes two.
@@ -270,6 +271,7 @@ fn without_threads_what_runs_goes_on_and_the_rest_is_turned_away() {
         proxy.log_lines().iter().any(|line| short(line)),
         "threads were never short"
     );
+    drop(alone); // from here on it only waits
     wait_until("threads are back", crate::common::hostile::LET_GO, || {
         proxy.threads() <= before.threads + 1
     });

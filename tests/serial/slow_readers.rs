@@ -18,7 +18,7 @@ const CROWD: usize = 40;
 
 #[test]
 fn those_who_do_not_read_a_stream_are_dropped_and_delay_nobody() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     let origin = Origin::start();
     let proxy = Proxy::before(&origin, &[("PROXY_STALL_TIMEOUT", "3s")]);
     let before = Footprint::at_rest(&proxy);
@@ -74,6 +74,7 @@ fn those_who_do_not_read_a_stream_are_dropped_and_delay_nobody() {
         }
         live.finish();
     });
+    drop(alone); // from here on it only waits
     before.wait_back(&proxy);
     proxy.assert_no_panic();
 }
