@@ -295,6 +295,9 @@ fn players_endpoint(
         profile: ServerProfile::Players,
         name: "players",
         id_prefix: name.id_prefix.clone(),
+        announced_by: config
+            .proxy_protocol
+            .then(|| config.trusted_proxies.clone()),
         connections,
         idle_timeout: config.idle_timeout,
         stall: config.stall_timeout,
@@ -340,6 +343,7 @@ fn operators_endpoint(
         profile: ServerProfile::Operators,
         name: OPERATORS,
         id_prefix: format!("{}s", name.id_prefix),
+        announced_by: None,
         connections: OPERATOR_CONNECTIONS.min(limits.connections()),
         idle_timeout: config.idle_timeout,
         stall: config.stall_timeout,

@@ -114,6 +114,10 @@ pub struct Config {
     #[arg(long, value_name = "LIST", default_value = "127.0.0.0/8,::1/128", value_parser = TrustedProxies::parse)]
     pub trusted_proxies: TrustedProxies,
 
+    /// on: players come through a load balancer that sends the PROXY protocol (1 or 2); only trusted peers may
+    #[arg(id = "protocol", long = "protocol", value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = values::on_off)]
+    pub proxy_protocol: bool,
+
     /// After SIGTERM or SIGINT what runs may end for this long; the rest is cut and the exit code is 0
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = values::timeout)]
     pub grace_quit_timeout: Duration,

@@ -110,6 +110,7 @@ fn every_setting_is_taken_from_each_source() {
         ("max_streams", "13"),
         ("stream_wait", "0s"),
         ("trusted_proxies", "10.0.0.0/8"),
+        ("protocol", "on"),
         ("grace_quit_timeout", "14s"),
         ("force_quit_timeout", "15s"),
         ("upgrade_grace", "16s"),

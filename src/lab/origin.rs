@@ -152,6 +152,7 @@ impl Supervisor {
             profile: ServerProfile::Lab,
             name: "viewers of a lab origin",
             id_prefix: identity.service.clone(),
+            announced_by: None,
             connections: self.connections,
             idle_timeout: IDLE,
             stall: STALL,

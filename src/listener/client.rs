@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Parts of a message that the system takes at once, on Linux.
@@ -58,7 +58,10 @@ pub enum Phase {
 pub struct ClientConnection {
     /// Unguessable enough, and never used twice in a process.
     pub id: u64,
-    pub peer: SocketAddr,
+    /// The other end of the socket.
+    socket_peer: SocketAddr,
+    /// The client, where a load balancer at the other end has told.
+    announced: OnceLock<SocketAddr>,
     /// Cut when the client leaves while it is served.
     pub cancel: Arc<CancelToken>,
     socket: TcpStream,
@@ -84,7 +87,8 @@ impl ClientConnection {
     pub fn new(id: u64, socket: TcpStream, peer: SocketAddr) -> Self {
         Self {
             id,
-            peer,
+            socket_peer: peer,
+            announced: OnceLock::new(),
             cancel: CancelToken::new(),
             socket,
             cut: AtomicBool::new(false),
@@ -96,6 +100,17 @@ impl ClientConnection {
             }),
             finished: Condvar::new(),
         }
+    }
+
+    /// The client's address: the other end of the socket, or whom a load balancer there speaks for.
+    pub fn peer(&self) -> SocketAddr {
+        *self.announced.get().unwrap_or(&self.socket_peer)
+    }
+
+    /// A load balancer has told whose connection this is.
+    pub(super) fn announce(&self, client: SocketAddr) {
+        // A connection has one header.
+        let _ = self.announced.set(client);
     }
 
     /// The socket, for the listener's own reading and polling.

@@ -5,7 +5,9 @@ use crate::http::head::{Rejection, RequestHead};
 use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, Phase, ReceivedRequest};
 use crate::listener::ids::RequestIds;
+use crate::listener::proxy_protocol::{self, Parsed};
 use crate::listener::socket::{receive, wait_for};
+use log::warn;
 use rustix::event::PollFlags;
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read};
@@ -41,6 +43,8 @@ pub(super) struct Connection<'a> {
     /// The connection ends after this time without a request.
     idle_timeout: Duration,
     queue: &'a dyn RequestQueue,
+    /// Whether a PROXY protocol header comes before the first request.
+    is_announced: bool,
     client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
     unread: Vec<u8>,
@@ -51,6 +55,7 @@ impl<'a> Connection<'a> {
         ids: &'a RequestIds,
         idle_timeout: Duration,
         queue: &'a dyn RequestQueue,
+        is_announced: bool,
         client: Arc<ClientConnection>,
     ) -> Self {
         let unread = Vec::new();
@@ -58,6 +63,7 @@ impl<'a> Connection<'a> {
             ids,
             idle_timeout,
             queue,
+            is_announced,
             client,
             unread,
         }
@@ -65,6 +71,12 @@ impl<'a> Connection<'a> {
 
     /// Serves the connection until it ends.
     pub(super) fn run(mut self) {
+        if self.is_announced
+            && let Err(why) = self.read_announcement()
+        {
+            warn!("closed a connection from {}: {why}", self.client.peer());
+            return;
+        }
         loop {
             match self.next_request() {
                 Ok(request) => {
@@ -100,6 +112,33 @@ impl<'a> Connection<'a> {
             // The rest of the answer may still be on its way.
             Phase::Over { reset: false } => self.discard(),
             _ => {}
+        }
+    }
+
+    /// Reads the PROXY protocol header.
+    fn read_announcement(&mut self) -> Result<(), &'static str> {
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
+        loop {
+            match proxy_protocol::parse(&self.unread) {
+                Parsed::Header(length, client) => {
+                    self.unread.drain(..length);
+                    if let Some(client) = client {
+                        self.client.announce(client);
+                    }
+                    return Ok(());
+                }
+                Parsed::Malformed => return Err("no PROXY protocol header, or a malformed one"),
+                Parsed::Partial => {}
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.read_more(left, proxy_protocol::MAX_HEADER) {
+                Ok(0) => return Err("it ended before its PROXY protocol header did"),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err("its PROXY protocol header did not arrive in time");
+                }
+                Err(_) => return Err("it failed before its PROXY protocol header was read"),
+            }
         }
     }
 

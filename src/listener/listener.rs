@@ -1,5 +1,6 @@
 //! A public listening socket: accepting under a bound, waiting out trouble, closing.
 
+use crate::config::TrustedProxies;
 use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, Phase};
 use crate::listener::connection::Connection;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Begins the ids of this listener's requests.
     pub id_prefix: String,
+    /// Peers that tell whose connections they relay, by the PROXY protocol; all others are closed. `None`: nobody does.
+    pub announced_by: Option<TrustedProxies>,
 }
 
 /// How a listener ends.
@@ -217,7 +220,7 @@ impl Listener {
             match self.room_maker() {
                 Maker::OnItsWay => self.wait_for_a_leaver(),
                 Maker::Idle(client) => {
-                    debug!("{} makes room", client.peer);
+                    debug!("{} makes room", client.peer());
                     client.end_if_idle();
                     self.wait_for_a_leaver();
                 }
@@ -285,6 +288,14 @@ impl Listener {
         // second to a hundred. Fails only for a socket that is gone.
         let _ = socket.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let trusted = self.settings.announced_by.as_ref();
+        if trusted.is_some_and(|trusted| !trusted.contains(peer.ip())) {
+            let remedy = "add it to PROXY_TRUSTED_PROXIES, or turn PROXY_PROTOCOL off";
+            return self.complain(&format!(
+                "closed a connection from {peer}, which may not speak the PROXY protocol: {remedy}"
+            ));
+        }
+        let is_announced = trusted.is_some();
         let client = self.clients.add(socket, peer);
         self.threads.fetch_add(1, Ordering::AcqRel);
         let id = client.id;
@@ -296,7 +307,7 @@ impl Listener {
                 id,
             };
             let idle_timeout = listener.idle_timeout();
-            Connection::new(&listener.ids, idle_timeout, &*queue, client).run();
+            Connection::new(&listener.ids, idle_timeout, &*queue, is_announced, client).run();
             drop(guard);
         });
         if let Err(error) = spawned {

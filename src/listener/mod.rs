@@ -11,6 +11,7 @@ mod connection;
 mod ids;
 #[expect(clippy::module_inception, reason = "the room's main noun")]
 mod listener;
+mod proxy_protocol;
 mod socket;
 mod table;
 

@@ -42,6 +42,8 @@ pub struct EndpointSettings {
     pub name: &'static str,
     /// Begins the ids of its requests.
     pub id_prefix: String,
+    /// Peers that tell by the PROXY protocol whose connections they relay; `None`: nobody does.
+    pub announced_by: Option<TrustedProxies>,
     /// Most connections at once.
     pub connections: usize,
     /// A connection without a request ends after this.
@@ -81,6 +83,7 @@ impl HttpEndpoint {
                 connections: settings.connections,
                 idle_timeout: settings.idle_timeout,
                 id_prefix: settings.id_prefix,
+                announced_by: settings.announced_by,
             },
         )?;
         let context = Arc::new(ServerContext {

@@ -37,7 +37,7 @@ impl Exchange {
             id,
             since,
         } = received;
-        let record = context.record(&id, client.peer, Some(&head), since);
+        let record = context.record(&id, client.peer(), Some(&head), since);
         Self {
             head,
             body,
@@ -73,7 +73,7 @@ impl Exchange {
 
     /// The other end of the connection: the client, or a proxy in front of it.
     pub fn peer(&self) -> SocketAddr {
-        self.client.peer
+        self.client.peer()
     }
 
     /// What ends when the client leaves.

@@ -274,7 +274,7 @@ impl RequestQueue for Server {
         rejection: &Rejection,
         head: Option<&RequestHead>,
     ) {
-        let mut record = self.context.record(id, client.peer, head, Instant::now());
+        let mut record = self.context.record(id, client.peer(), head, Instant::now());
         record.status = rejection.status;
         record.detail = Some(rejection.message.to_owned());
         let mut response = ResponseHead::new(rejection.status);

@@ -2,6 +2,7 @@
 
 mod headers;
 mod live_list;
+mod proxy_protocol;
 mod serving;
 mod statuses;
 mod truncation;

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 39] = [
+const SETTINGS: [(&str, &str, &str); 40] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -57,6 +57,7 @@ const SETTINGS: [(&str, &str, &str); 39] = [
         "PROXY_TRUSTED_PROXIES",
         "127.0.0.0/8,::1/128",
     ),
+    ("--protocol", "PROXY_PROTOCOL", "off"),
     ("--grace-quit-timeout", "PROXY_GRACE_QUIT_TIMEOUT", "20s"),
     ("--upgrade-grace", "PROXY_UPGRADE_GRACE", "24h"),
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
@@ -218,6 +219,7 @@ fn each_bad_value_is_named_in_one_line() {
         ("--max-streams", "0"),
         ("--stream-wait", "5"),
         ("--trusted-proxies", "10.0.0.0/33"),
+        ("--protocol", "v2"),
         ("--grace-quit-timeout", "0s"),
         ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
