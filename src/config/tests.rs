@@ -111,6 +111,8 @@ fn every_setting_is_taken_from_each_source() {
         ("stream_wait", "0s"),
         ("trusted_proxies", "10.0.0.0/8"),
         ("protocol", "on"),
+        ("live_list", "off"),
+        ("public_url", "http://a/"),
         ("grace_quit_timeout", "14s"),
         ("force_quit_timeout", "15s"),
         ("upgrade_grace", "16s"),
