@@ -25,7 +25,7 @@
 //! this.
 //!
 //! ```text
-//! main → lab → app → {player, api} → {channel, metrics} → {cache, locate} → {server, upstream}
+//! main → lab → {app, dist} → {player, api} → {channel, metrics} → {cache, locate} → {server, upstream}
 //!      → {listener, balancer} → {stream, config, files} → {http, media, runtime}
 //! ```
 //!
@@ -81,6 +81,7 @@ mod balancer;
 mod cache;
 mod channel;
 pub mod config;
+pub mod dist;
 mod files;
 mod http;
 pub mod lab;

@@ -6,8 +6,10 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use srs_stream_proxy::app::Proxy;
+use srs_stream_proxy::app::health;
 use srs_stream_proxy::app::inherited::Inherited;
-use srs_stream_proxy::config::{self, Command, Config, OriginArgs};
+use srs_stream_proxy::config::{self, Command, Config, HealthArgs, OriginArgs, PrintArgs};
+use srs_stream_proxy::dist;
 use srs_stream_proxy::lab::demo::{Demo, DemoError};
 use srs_stream_proxy::lab::origin::LabOrigin;
 use srs_stream_proxy::logging::{self, LogFormat};
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     let (level, format) = match &command {
         Command::Proxy(config) | Command::Demo(config) => (config.log_level, config.log_format),
         Command::Origin(_) => (log::LevelFilter::Info, LogFormat::Text),
+        Command::Health(args) => return run_health(args),
+        Command::Print(args) => return print(args),
     };
     if let Err(error) = logging::init(level, format) {
         return cannot_start(&format!("cannot start the log: {error}"));
@@ -71,9 +75,36 @@ fn main() -> ExitCode {
         Command::Proxy(config) => run_proxy(&config, inherited),
         Command::Demo(config) => run_demo(&config),
         Command::Origin(args) => run_origin(&args),
+        Command::Health(args) => run_health(&args),
+        Command::Print(args) => print(&args),
     };
     logging::flush();
     code
+}
+
+/// Says how the proxy is, and by the exit code whether it is well.
+fn run_health(args: &HealthArgs) -> ExitCode {
+    match health::ask(args) {
+        Ok(answer) => {
+            let _ = writeln!(io::stdout(), "{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("srs-stream-proxy: not well: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a file. A reader that has seen enough is no failure.
+fn print(args: &PrintArgs) -> ExitCode {
+    match io::stdout().write_all(dist::text(args).as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("srs-stream-proxy: cannot print: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Ends the process at once. The log's last lines still go out where somebody reads them.

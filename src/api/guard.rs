@@ -73,7 +73,10 @@ impl Guard {
 /// What needs no token: the version, the health, and the console, a page without data, which asks for
 /// the token itself.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/api/v1/versions" | "/healthz" | "/" | "/favicon.ico")
+    matches!(
+        path,
+        "/api/v1/versions" | "/healthz" | "/livez" | "/" | "/favicon.ico"
+    )
 }
 
 fn bearer(exchange: &Exchange) -> Option<String> {

@@ -63,7 +63,10 @@ enum Route<'a> {
     Drain(&'a str, bool),
     Streams,
     Metrics,
+    /// `/healthz`: whether players can be served.
     Health,
+    /// `/livez`: whether this process answers.
+    Alive,
     Console,
     Nothing,
 }
@@ -76,6 +79,7 @@ fn route(path: &str) -> Route<'_> {
         "/api/v1/streams" | "/api/v1/streams/" => Route::Streams,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Health,
+        "/livez" => Route::Alive,
         "/" => Route::Console,
         _ => {
             let token = path
@@ -182,6 +186,7 @@ impl RequestHandler for Operators {
             Route::Drain(id, draining) => self.drain(exchange, id, draining),
             Route::Metrics => self.metrics(exchange),
             Route::Health => self.health(exchange),
+            Route::Alive => ok(exchange, &json!({"code": 0})),
             Route::Console => {
                 let request = FileRequest {
                     method_is_head: exchange.is_head(),

@@ -5,6 +5,7 @@
 
 mod error;
 mod handover;
+pub mod health;
 pub mod inherited;
 mod parts;
 mod static_origins;

@@ -88,7 +88,17 @@ impl ConfigError {
                     Some(ContextValue::Strings(words)) => words.join(" or "),
                     _ => String::new(),
                 };
-                Self::refused(&id, source(&id), value, &accepted)
+                match flag.starts_with('<') {
+                    // A word of the command line that has no name but its place.
+                    true => Self::new(format!(
+                        "{shown} is \"{}\"; accepted: {accepted}",
+                        shorten(value)
+                    )),
+                    false => Self::refused(&id, source(&id), value, &accepted),
+                }
+            }
+            ErrorKind::MissingRequiredArgument => {
+                Self::new(format!("{shown} is missing; --help lists what is accepted"))
             }
             ErrorKind::InvalidValue => Self::new(format!("{} needs a value", setting(&id))),
             ErrorKind::ArgumentConflict => {

@@ -9,6 +9,7 @@ mod dotenv;
 mod error;
 mod listen;
 mod names;
+mod packages;
 mod sources;
 mod static_origin;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use log::LevelFilter;
 
 pub use error::ConfigError;
 pub use listen::Listen;
-pub use sources::{parse, parse_from};
+pub use packages::{Package, PrintArgs, Shell};
+pub use sources::{command_line, parse, parse_from};
 pub use static_origin::{OriginList, StaticOrigin};
 pub use trusted::TrustedProxies;
 pub use values::LoadBalancerType;
@@ -41,6 +43,10 @@ pub enum Command {
     Demo(Config),
     /// `origin`: one lab origin.
     Origin(OriginArgs),
+    /// `health`: whether the proxy of these settings is ready.
+    Health(HealthArgs),
+    /// `print`: a file for running the proxy somewhere.
+    Print(PrintArgs),
 }
 
 /// The settings of the proxy, checked and ready to use.
@@ -274,6 +280,18 @@ struct DefaultBackendSettings {
     /// Port of its RTMP service
     #[arg(id = "default_backend_rtmp", long = "default-backend-rtmp", value_name = "PORT", default_value = "1935", value_parser = values::port)]
     rtmp: u16,
+}
+
+/// The arguments of `health`: the settings of the proxy that is asked, and what about.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    pub config: Config,
+
+    /// Ask whether it is alive, and not whether it is ready: without an origin it is not ready
+    #[arg(id = "live", long = "live")]
+    pub live: bool,
 }
 
 /// The flags of `origin`. They have no names in the environment: it is a tool for trying things out.

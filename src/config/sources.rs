@@ -14,7 +14,7 @@ use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
 use crate::config::error::{ConfigError, SECRETS, Source};
 use crate::config::names::{PREFIX, environment_name, is_setting, settings, warning_about};
-use crate::config::{Command, Config, OriginArgs, dotenv};
+use crate::config::{Command, Config, HealthArgs, OriginArgs, PrintArgs, dotenv};
 
 /// Finds the SRS origin that has the stream and relays HTTP-FLV, HTTP-TS and HLS from it.
 ///
@@ -41,6 +41,10 @@ enum Word {
     Demo(Box<Config>),
     /// Run a lab origin: a server that behaves like SRS over HTTP, with a clip for a stream
     Origin(OriginArgs),
+    /// Ask the proxy of these settings whether it is ready: exit code 0 when it is, 1 when not
+    Health(Box<HealthArgs>),
+    /// Print a file for running the proxy somewhere: systemd, Docker, Prometheus, Grafana, shells
+    Print(PrintArgs),
 }
 
 /// Longest file of a secret, in bytes: whatever is longer is another file.
@@ -73,18 +77,23 @@ pub fn parse_from(
     let matches = command_line()
         .try_get_matches_from(arguments)
         .map_err(|error| ConfigError::from_clap(&error, |_| Source::Flag))?;
-    if let Some(("origin", own)) = matches.subcommand() {
+    if let Some((word @ ("origin" | "print"), own)) = matches.subcommand() {
         if let Some(id) = settings().find(|id| given(&matches, id).is_some()) {
             let flag = id.replace('_', "-");
             return Err(ConfigError::new(format!(
-                "--{flag} is a setting of the proxy, origin does not take it"
+                "--{flag} is a setting of the proxy, {word} does not take it"
             )));
+        }
+        if word == "print" {
+            return PrintArgs::from_arg_matches(own)
+                .map(Command::Print)
+                .map_err(|error| ConfigError::from_clap(&error, |_| Source::Flag));
         }
         return OriginArgs::from_arg_matches(own)
             .map(Command::Origin)
             .map_err(|error| ConfigError::from_clap(&error, |_| Source::Flag));
     }
-    let demo = matches.subcommand().map(|(_, own)| own);
+    let word = matches.subcommand();
     let dotenv = match read_dotenv()? {
         Some(bytes) => dotenv::values(&bytes)?,
         None => HashMap::new(),
@@ -97,9 +106,9 @@ pub fn parse_from(
     let mut chosen = HashMap::new();
     for id in settings() {
         let name = environment_name(&id);
-        // Flags are accepted on both sides of the word `demo`; the later one wins.
-        let flag = demo
-            .and_then(|own| given(own, &id))
+        // Flags are accepted on both sides of the words `demo` and `health`; the later one wins.
+        let flag = word
+            .and_then(|(_, own)| given(own, &id))
             .or_else(|| given(&matches, &id));
         let value = match (flag, environment.get(&name).cloned()) {
             (Some(value), _) => Some((Source::Flag, value)),
@@ -134,10 +143,13 @@ pub fn parse_from(
         .into_iter()
         .filter_map(|name| warning_about(name))
         .collect();
-    Ok(if demo.is_some() {
-        Command::Demo(config)
-    } else {
-        Command::Proxy(config)
+    Ok(match word {
+        None => Command::Proxy(config),
+        Some(("health", own)) => Command::Health(HealthArgs {
+            config,
+            live: own.get_flag("live"),
+        }),
+        Some(_) => Command::Demo(config),
     })
 }
 
@@ -197,7 +209,7 @@ fn fit_force_timeout(
 
 /// The command, whose help says on a line of its own what a setting is called in the environment and what
 /// it is by default.
-pub(super) fn command_line() -> clap::Command {
+pub fn command_line() -> clap::Command {
     fn complete(command: clap::Command) -> clap::Command {
         command.mut_args(|arg| {
             let id = arg.get_id().to_string();
@@ -223,6 +235,7 @@ pub(super) fn command_line() -> clap::Command {
     complete(CommandLine::command())
         .mut_subcommand("demo", complete)
         .mut_subcommand("origin", complete)
+        .mut_subcommand("health", complete)
 }
 
 /// The value of a setting that stands on the command line.

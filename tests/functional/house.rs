@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 11] = [
     &["main"],
     &["lab"],
-    &["app"],
+    &["app", "dist"],
     &["player", "api"],
     &["channel", "metrics"],
     &["cache", "locate"],

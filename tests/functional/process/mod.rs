@@ -2,5 +2,6 @@
 
 mod ending;
 mod log;
+mod packages;
 mod start;
 mod upgrade;
