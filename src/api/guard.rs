@@ -16,7 +16,7 @@ pub struct Refused {
     pub message: &'static str,
 }
 
-/// The rules of design.md, "HTTP towards origins and operators".
+/// Who may ask the System API for what: no page of another site, no name that could be rebound, no stranger.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     token: Option<String>,

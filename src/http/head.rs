@@ -108,7 +108,7 @@ pub fn over_limit(bytes: &[u8]) -> Option<Rejection> {
 /// Reads one whole head, as [`end_of_head`] found it.
 ///
 /// # Errors
-/// A [`Rejection`] with the status of design.md: 400 for what is doubtful, 414 and 431 for what is too
+/// A [`Rejection`] and its status: 400 for what is doubtful, 414 and 431 for what is too
 /// large, 411 and 417 for bodies and expectations that nobody here reads, 505 for other versions.
 pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     if bytes.len() > MAX_HEAD {
