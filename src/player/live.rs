@@ -69,9 +69,12 @@ fn channel_key(
     stream: &StreamUrl,
 ) -> Option<ChannelKey> {
     let fields = &exchange.head.headers;
-    let personal = ["range", "authorization", "cookie"];
+    let personal = ["authorization", "cookie"];
+    // The range from 0 is the whole (RFC 9110 section 14.2): ffmpeg and mpv ask for it always.
+    let is_part = |range: &[u8]| range.trim_ascii() != b"bytes=0-";
     if !context.channels.is_on()
         || exchange.is_head()
+        || fields.all("range").any(is_part)
         || personal.iter().any(|name| fields.one(name).is_some())
     {
         return None;

@@ -11,6 +11,9 @@ use std::io::{self, BufReader, Read, Write};
 /// Buffer for a segment, in bytes: fewer calls for a megabyte.
 const SEGMENT_BUFFER: usize = 64 * 1024;
 
+/// How the log calls an origin's failing in the middle of a body.
+const BROKE_OFF: &str = "the origin broke off";
+
 /// What is relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
@@ -60,7 +63,14 @@ pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: 
             let _ = out.finish();
         }
         (Err(_), Some(_)) if out.cancel().is_cancelled() => out.break_off("the client left"),
-        (Err(_), Some(why)) => out.break_off(&format!("the origin broke off: {why}")),
+        (Err(_), Some(why)) => {
+            let why = why.to_string();
+            // The connection says it by itself where the origin has reset it.
+            match why.starts_with(BROKE_OFF) {
+                true => out.break_off(&why),
+                false => out.break_off(&format!("{BROKE_OFF}: {why}")),
+            }
+        }
         (Err(error), None) => out.break_off(&format!("the client went: {error}")),
     }
 }

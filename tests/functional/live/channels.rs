@@ -231,7 +231,7 @@ fn who_waits_for_the_first_viewers_head_gets_the_stream_when_that_one_leaves() {
 fn what_is_not_everybodys_is_relayed_alone() {
     let (origin, route, proxy, _live, _first) = begin(&[]);
     let personal = [
-        ("Range", "bytes=0-"),
+        ("Range", "bytes=100-"),
         ("Authorization", "Basic eA=="),
         ("Cookie", "a=b"),
     ];
@@ -265,6 +265,23 @@ fn what_is_not_everybodys_is_relayed_alone() {
             client.expect_bytes(&[n], SOON);
         }
     }
+}
+
+#[test]
+fn the_range_from_0_is_the_whole() {
+    let (origin, _, proxy, mut live, mut first) = begin(&[]);
+    let mut client = Client::connect(proxy.http);
+    client.request("GET", "/live/a.flv", &[("Range", "bytes=0-")]);
+    let mut viewer = Viewer::of(client);
+    viewer.expect_frames([0]);
+    live.send(&inter(40, 1));
+    viewer.expect_frames([1]);
+    first.expect_frames([1]);
+    assert_eq!(
+        origin.requests().len(),
+        1,
+        "ffmpeg's way of asking shares, too"
+    );
 }
 
 #[test]

@@ -361,3 +361,20 @@ fn a_request_that_went_through_this_proxy_is_a_loop_and_through_another_is_none(
     let status = fetch::get_with(second.http, "/live/a.flv", &[("Via", ours.trim())]).status();
     assert_eq!(status, 200, "two proxies in a row are no loop");
 }
+
+#[test]
+fn the_log_says_once_that_an_origin_broke_off() {
+    let origin = Origin::start();
+    let route = origin.live_flv("/live/a.flv");
+    let proxy = Proxy::before(&origin, &[("PROXY_LIVE_SHARE", "off")]);
+    let mut client = Client::connect(proxy.http);
+    client.request("GET", "/live/a.flv", &[]);
+    let mut live = route.next();
+    live.send(b"media");
+    assert_eq!(client.read_head(SOON).status, 200);
+    client.expect_bytes(b"media", SOON);
+    origin.reset_connections();
+    assert_ne!(client.read_rest(SOON).1, BodyEnd::Complete);
+    let line = proxy.wait_for_log(|line| line.contains("GET /live/a.flv"), SOON);
+    assert_eq!(line.matches("broke off").count(), 1, "{line}");
+}
