@@ -22,6 +22,7 @@ use crate::files::Files;
 use crate::listener::Closing;
 use crate::logging::LogFormat;
 use crate::player::context::PlayerContext;
+use crate::player::hls::state::HlsState;
 use crate::player::live_list::LiveList;
 use crate::player::live_relay::LiveRelay;
 use crate::player::router::Router;
@@ -286,6 +287,7 @@ fn players_endpoint(
         // What one origin's silence may take; the rest is for the others.
         waits: OriginWaits::new(player_workers(limits) / 2),
         live_list: LiveList::new(config.live_list, config.public_url.clone()),
+        hls: HlsState::default(),
         files: config
             .static_files
             .clone()

@@ -93,6 +93,33 @@ pub trait Balancer: Send + Sync {
     /// Goes on from what a predecessor knew.
     fn restore(&self, _snapshot: BalancerSnapshot) {}
 
+    /// The text that proxies share under a name; `None` where there is none, or nothing is shared. May wait for a
+    /// Redis.
+    fn shared_text(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Replaces a shared text in one step, if it is `expected` still (`None`: if there is none).
+    ///
+    /// # Errors
+    /// The text that is there instead. Where nothing is shared, or Redis is away, there is no other text.
+    fn replace_shared_text(
+        &self,
+        _name: &str,
+        _expected: Option<&str>,
+        _new: &str,
+    ) -> Result<(), Option<String>> {
+        Ok(())
+    }
+
+    /// The same without waiting for what comes of it.
+    fn announce_shared_text(&self, _name: &str, _expected: Option<&str>, _new: &str) {}
+
+    /// Whether texts are shared with other proxies.
+    fn shares_texts(&self) -> bool {
+        false
+    }
+
     /// What other proxies of ours tell of themselves.
     fn other_proxies(&self) -> Vec<PeerStatus> {
         Vec::new()

@@ -1,7 +1,8 @@
 //! What is the same: the name by which a request finds the answer that it can share.
 
 use crate::http::head::{RequestHead, host_name};
-use crate::http::query::{without_param, without_spbhid};
+use crate::http::query::{own_session, without_param, without_spbhid};
+use crate::stream::session::split_epoch;
 use crate::stream::url::StreamUrl;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,13 +19,15 @@ pub struct Key {
 impl Key {
     /// The key of a segment of a stream: the host as the origin sees it, the target without `spbhid` and without
     /// `hls_ctx` (by which SRS tells players apart, not segments), and the site that `Referer` and `Origin` name, for
-    /// many origins decide by it (SRS's `refer`, nginx's `valid_referers`). Other parameters are part of it: a token is
+    /// many origins decide by it (SRS's `refer`, nginx's `valid_referers`). So is the session's epoch. Other parameters are part of it: a token is
     /// nobody else's.
     pub fn segment(stream: &StreamUrl, head: &RequestHead) -> Self {
         let target = without_spbhid(&head.target);
         // Servers choose by the name, without case and port.
         let host = host_name(head.host.as_deref().unwrap_or_default()).to_ascii_lowercase();
         let mut rest = asked_by('s', &host, head);
+        rest.push_str(&epoch(head));
+        rest.push(' ');
         match target.split_once('?') {
             Some((path, query)) => {
                 rest.push_str(path);
@@ -74,6 +77,13 @@ impl Key {
     pub fn size(&self) -> usize {
         self.stream.as_str().len() + self.rest.len()
     }
+}
+
+/// The epoch in a request's session id: names of files come again in the next one.
+fn epoch(head: &RequestHead) -> String {
+    let id = head.query().and_then(own_session);
+    let epoch = id.as_deref().and_then(|id| split_epoch(id).1);
+    epoch.unwrap_or_default().to_owned()
 }
 
 /// The kind, and what an origin may decide by beside the target: the host, and the sites that sent the player.
@@ -131,6 +141,7 @@ mod tests {
             "/live/a-1.ts?token=x&token=y",
             "/live/a-1.ts?Token=x",
             "/live/a-1.ts?token=x&hls_ctx2=1",
+            "/live/a-1.ts?token=x&spbhid=1.2",
             "/live/a-2.ts?token=x",
             "/live/A-1.ts?token=x",
         ] {

@@ -90,6 +90,7 @@ impl OriginLocator {
             wanted,
             cancel,
             began: Instant::now(),
+            wait: self.wait,
             asked: Vec::new(),
             status: PublishStatus::default(),
             pin: None,
@@ -143,6 +144,8 @@ pub struct OriginLookup<'a> {
     stream: Option<&'a StreamUrl>,
     wanted: Wanted,
     cancel: &'a CancelToken,
+    /// How long the player is held for a publisher.
+    wait: Duration,
     began: Instant,
     asked: Vec<Asked>,
     status: PublishStatus,
@@ -163,6 +166,12 @@ impl<'a> OriginLookup<'a> {
     /// The player came at that moment: it is held, and the APIs are believed, from then on.
     pub fn since(mut self, arrived: Instant) -> Self {
         self.began = arrived;
+        self
+    }
+
+    /// The player is not held for a publisher.
+    pub fn unheld(mut self) -> Self {
+        self.wait = Duration::ZERO;
         self
     }
 
@@ -277,7 +286,7 @@ impl<'a> OriginLookup<'a> {
         // Where the pin is for later, draining or suspect, others must not keep the player from it.
         let pin = self.pin.as_ref().map(|pin| pin.id.clone());
         let has_pin = order.iter().any(|(_, it)| Some(&it.id) == pin.as_ref());
-        let held = self.began.elapsed() > self.locator.wait.max(SHORT_TIMEOUT);
+        let held = self.began.elapsed() > self.wait.max(SHORT_TIMEOUT);
         for ((later, missed, _), candidate) in order {
             let has_api = self.stream.is_some() && candidate.origin.api_address().is_some();
             let ground = match (missed, has_api || (has_pin && !later)) {
@@ -309,7 +318,7 @@ impl<'a> OriginLookup<'a> {
         if self.status.misses.is_empty() {
             return NextAttempt::Exhausted; // no API says that nobody publishes it
         }
-        let end = self.began + self.locator.wait;
+        let end = self.began + self.wait;
         while self.status.hits.is_empty() {
             let now = Instant::now();
             let candidates = self.locator.balancer.candidates();

@@ -4,6 +4,7 @@ use crate::cache::HlsCache;
 use crate::channel::Channels;
 use crate::files::Files;
 use crate::locate::OriginLocator;
+use crate::player::hls::state::HlsState;
 use crate::player::live_list::LiveList;
 use crate::player::live_relay::LiveRelay;
 use crate::player::waits::OriginWaits;
@@ -24,6 +25,7 @@ pub struct PlayerContext {
     pub waits: Arc<OriginWaits>,
     /// What a visitor of the player page may pick.
     pub live_list: LiveList,
+    pub hls: HlsState,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

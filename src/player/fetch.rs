@@ -1,6 +1,7 @@
 //! Asking origins for one request until one has an answer for the player.
 
 use crate::balancer::Candidate;
+use crate::balancer::origin::OriginState;
 use crate::http::Headers;
 use crate::locate::{NextAttempt, Wanted};
 use crate::player::context::PlayerContext;
@@ -10,6 +11,7 @@ use crate::runtime::cancel::CancelToken;
 use crate::server::exchange::Exchange;
 use crate::server::failure::Failure;
 use crate::server::response::ResponseHead;
+use crate::stream::origin_id::OriginId;
 use crate::upstream::forwarding::to_player;
 use crate::upstream::{OriginError, OriginRequest, OriginResponse};
 use log::debug;
@@ -30,6 +32,18 @@ pub struct FetchRequest<'a> {
     pub head_only: bool,
     /// Of those who wait for the answer: one player, or all who share it.
     pub cancel: &'a Arc<CancelToken>,
+    pub options: FetchOptions,
+}
+
+/// What is special about a request to origins.
+#[derive(Debug, Clone, Default)]
+pub struct FetchOptions {
+    /// The player is not held for a publisher: there is something else to answer it with.
+    pub unheld: bool,
+    /// How long an origin may rightly hold its answer back, where that is more than the response timeout.
+    pub blocks: Option<Duration>,
+    /// The id of the origin to ask first: what is asked for is a file of that one's.
+    pub first: Option<OriginId>,
 }
 
 /// An origin's answer, and where it came from.
@@ -153,6 +167,12 @@ pub fn fetch_logging(
         .locator
         .search(request.media.stream.as_ref(), wanted, cancel)
         .since(log.since);
+    if request.options.unheld {
+        search = search.unheld();
+    }
+    if let Some(fetched) = from_first(context, log, request) {
+        return fetched;
+    }
     let mut kept: Option<BufferedResponse> = None;
     let mut worst: Option<OriginError> = None;
     loop {
@@ -244,6 +264,33 @@ fn origin_request<'a>(
         headers: request.headers,
         live: request.media.route == Route::Live,
         timeout,
+        blocks: request.options.blocks,
+    }
+}
+
+/// The answer of the origin that is to be asked first, where that one is there and has what is asked for.
+fn from_first(
+    context: &PlayerContext,
+    log: &mut FetchLog,
+    request: &FetchRequest<'_>,
+) -> Option<FetchOutcome> {
+    let first = request.options.first.as_ref()?;
+    let candidates = context.locator.balancer().candidates();
+    let alive = |it: &Candidate| it.id == *first && it.state != OriginState::Suspect;
+    let origin = candidates.into_iter().find(alive)?;
+    let address = origin.origin.http_address()?;
+    let asked = origin_request(request, address, None);
+    match context.client.send(asked, request.cancel) {
+        Ok(response) if response.status < 400 || response.status == 416 => {
+            log.origin = Some(address.to_string());
+            Some(FetchOutcome::Fetched(Fetched {
+                origin,
+                address: address.to_string(),
+                response,
+            }))
+        }
+        Err(OriginError::Left) => Some(FetchOutcome::Left),
+        _ => None,
     }
 }
 

@@ -6,7 +6,9 @@ use crate::channel::{
 use crate::http::Headers;
 use crate::media::format::Format;
 use crate::player::context::PlayerContext;
-use crate::player::fetch::{FetchLog, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging};
+use crate::player::fetch::{
+    FetchLog, FetchOptions, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging,
+};
 use crate::player::live_relay::LiveRelay;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
@@ -127,6 +129,7 @@ fn open(
         headers: &headers,
         head_only: false,
         cancel: &cancel,
+        options: FetchOptions::default(),
     };
     let outcome = fetch(context, &mut exchange, &fetch_request);
     let fetched = match outcome {
@@ -258,6 +261,7 @@ impl Reopen for Again {
             headers: &self.headers,
             head_only: false,
             cancel,
+            options: FetchOptions::default(),
         };
         let mut log = FetchLog::since(Instant::now());
         match fetch_logging(&self.context, &mut log, &request, Some(REOPEN_TIMEOUT)) {
@@ -285,6 +289,7 @@ fn alone(
         headers: &headers,
         head_only: exchange.is_head(),
         cancel: &cancel,
+        options: FetchOptions::default(),
     };
     let outcome = fetch(context, &mut exchange, &fetch_request);
     answer(context, exchange, stream, outcome);

@@ -6,7 +6,7 @@
 
 pub mod context;
 mod fetch;
-mod hls;
+pub mod hls;
 pub mod live;
 pub mod live_list;
 pub mod live_relay;

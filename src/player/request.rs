@@ -4,8 +4,9 @@ use crate::balancer::Balancer;
 use crate::cache::freshness::is_plain;
 use crate::http::query::{own_session, query_value, without_spbhid};
 use crate::player::hls::session::stream_of;
-use crate::player::route::Route;
+use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
+use crate::stream::session::split_epoch;
 use crate::stream::url::StreamUrl;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -16,6 +17,8 @@ pub struct MediaRequest {
     /// The stream to look for: the one that the `spbhid` names, else (not for segments) the one that path, query and
     /// `Host` name. `None` only for a segment whose `spbhid` says nothing: any origin may have it.
     pub stream: Option<StreamUrl>,
+    /// The epoch that the `spbhid` names: whose files these are, where the stream has moved.
+    pub epoch: Option<String>,
     /// Path and query for the origin: without our `spbhid`.
     pub target: String,
     /// Whether the path is the plain one of the stream, so that its 404 is about the stream and not about an odd way
@@ -33,10 +36,18 @@ impl MediaRequest {
     /// `None` for a live stream or a playlist whose URL names no stream.
     pub fn parse(route: Route, exchange: &Exchange, balancer: &dyn Balancer) -> Option<Self> {
         let head = &exchange.head;
-        let by_url = || StreamUrl::of_request(head.host.as_deref(), head.path(), head.query());
+        let path = match route {
+            Route::Playlist => without_parameters(head.path()),
+            _ => head.path(),
+        };
+        let by_url = || StreamUrl::of_request(head.host.as_deref(), path, head.query());
         let session = || {
             let id = head.query().and_then(own_session);
             id.and_then(|id| stream_of(&id, balancer))
+        };
+        let epoch = || {
+            let id = head.query().and_then(own_session)?;
+            split_epoch(&id).1.map(str::to_owned)
         };
         let stream = match route {
             // A variant belongs to the session that it was listed in.
@@ -44,13 +55,12 @@ impl MediaRequest {
             Route::Segment => session(),
             _ => Some(by_url()?),
         };
-        let is_own_url = route != Route::Segment
-            && stream
-                .as_ref()
-                .is_some_and(|stream| is_own(stream, head.path()));
+        let is_own_url =
+            route != Route::Segment && stream.as_ref().is_some_and(|stream| is_own(stream, path));
         Some(Self {
             route,
             stream,
+            epoch: epoch(),
             target: without_spbhid(&head.target).into_owned(),
             is_own_url,
             cacheable: is_plain(head),

@@ -47,7 +47,7 @@ pub fn route(target: &str) -> Route {
     let file = path.rsplit('/').next().unwrap_or_default();
     let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
     let is = |one: &&str| extension.eq_ignore_ascii_case(one);
-    if is(&"m3u8") {
+    if is_playlist(path) {
         Route::Playlist
     } else if query.and_then(own_session).is_some() {
         Route::Segment
@@ -56,6 +56,22 @@ pub fn route(target: &str) -> Route {
     } else {
         Route::File
     }
+}
+
+/// Whether a path has a playlist's extension (RFC 8216 section 4), before any `;parameters`.
+pub fn is_playlist(path: &str) -> bool {
+    let path = without_parameters(path);
+    path.rsplit_once('.').is_some_and(|(_, extension)| {
+        extension.eq_ignore_ascii_case("m3u8") || extension.eq_ignore_ascii_case("m3u")
+    })
+}
+
+/// A path without the parameters of its last part (RFC 3986 section 3.3): `/live/a.m3u8;id=1` is `/live/a.m3u8`.
+pub fn without_parameters(path: &str) -> &str {
+    let file = path.rfind('/').map_or(0, |slash| slash + 1);
+    path[file..]
+        .find(';')
+        .map_or(path, |semicolon| &path[..file + semicolon])
 }
 
 #[cfg(test)]
@@ -71,6 +87,10 @@ mod tests {
             ("/api/v1/live.flv", Route::Live),
             ("/live/a.m3u8", Route::Playlist),
             ("/live/a.M3U8?spbhid=x", Route::Playlist),
+            ("/live/a.m3u", Route::Playlist),
+            ("/live/a.m3u8;jsessionid=1.2?x", Route::Playlist),
+            ("/live/a.m3u8;x/b.ts", Route::Live),
+            ("/live/a;b.m3u8", Route::File),
             ("/live/a-1.ts?spbhid=x", Route::Segment),
             ("/live/init.mp4?a=b&spbhid=x", Route::Segment),
             ("/live/a.key?spbhid=x", Route::Segment),

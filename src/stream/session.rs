@@ -16,11 +16,34 @@ pub fn session_id(stream: &StreamUrl) -> String {
     URL_SAFE_NO_PAD.encode(stream.as_str())
 }
 
-/// The stream that an id stands for.
+/// The `spbhid` of a stream in an epoch of its playlist: names of files may come again in the next one, and no cache
+/// may mix them up. `epoch` is a few hexadecimal digits; without one this is [`session_id`].
+pub fn session_id_in(stream: &StreamUrl, epoch: Option<&str>) -> String {
+    match epoch {
+        Some(epoch) => format!("{}.{epoch}", session_id(stream)),
+        None => session_id(stream),
+    }
+}
+
+/// An id without its epoch, and the epoch; `None` where it has none.
+pub fn split_epoch(id: &str) -> (&str, Option<&str>) {
+    match id.rsplit_once('.') {
+        Some((id, epoch)) if is_epoch(epoch) => (id, Some(epoch)),
+        _ => (id, None),
+    }
+}
+
+fn is_epoch(text: &str) -> bool {
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    (1..=8).contains(&text.len()) && text.bytes().all(hex)
+}
+
+/// The stream that an id stands for, with an epoch or without.
 ///
-/// `None` unless the id is exactly what [`session_id`] gives for some stream; an id of the Go proxy is not, and has
+/// `None` unless the id is exactly what [`session_id_in`] gives for some stream; an id of the Go proxy is not, and has
 /// to be looked up where that proxy left it.
 pub fn stream_of_session(id: &str) -> Option<StreamUrl> {
+    let (id, _) = split_epoch(id);
     if id.len() > MAX_SESSION_ID {
         return None;
     }
@@ -45,6 +68,23 @@ mod tests {
                 .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         );
         assert_eq!(stream_of_session(&session_id(&strange)), Some(strange));
+    }
+
+    #[test]
+    fn an_epoch_comes_after_the_stream() {
+        let stream = StreamUrl::parse("ts.example.com/live/a").unwrap();
+        let id = session_id_in(&stream, Some("1f"));
+        assert_eq!(id, "dHMuZXhhbXBsZS5jb20vbGl2ZS9h.1f");
+        assert_eq!(
+            split_epoch(&id),
+            ("dHMuZXhhbXBsZS5jb20vbGl2ZS9h", Some("1f"))
+        );
+        assert_eq!(stream_of_session(&id), Some(stream.clone()));
+        assert_eq!(session_id_in(&stream, None), session_id(&stream));
+        for other in ["", ".", "1F", "x", "123456789", "1.2"] {
+            let id = format!("{}.{other}", session_id(&stream));
+            assert!(other == "1.2" || stream_of_session(&id).is_none(), "{id}");
+        }
     }
 
     #[test]
@@ -94,7 +134,7 @@ mod tests {
         #[test]
         fn any_id_is_ours_or_none(id in any::<String>()) {
             if let Some(stream) = stream_of_session(&id) {
-                prop_assert_eq!(session_id(&stream), id);
+                prop_assert_eq!(session_id_in(&stream, split_epoch(&id).1), id);
             }
         }
 

@@ -53,6 +53,9 @@ pub struct OriginRequest<'a> {
     pub live: bool,
     /// Time for connecting and for the response's head, where it is less than the settings'.
     pub timeout: Option<Duration>,
+    /// How long the origin may rightly hold its answer back, where that is more than the response timeout: a blocking
+    /// playlist reload (RFC 8216bis section 6.2.5.2).
+    pub blocks: Option<Duration>,
 }
 
 /// Why there is no response.
@@ -183,6 +186,7 @@ impl OriginClient {
             headers: &Headers::default(),
             live: false,
             timeout: None,
+            blocks: None,
         };
         let timeout = Patience {
             head: Some(time),
@@ -283,7 +287,11 @@ impl OriginClient {
             call = call.header_raw("Connection", b"close");
         }
         let Some(time) = timeout.head else {
-            return call.call();
+            let Some(blocks) = request.blocks else {
+                return call.call();
+            };
+            let response = Some(blocks.max(self.times.response));
+            return call.config().timeout_recv_response(response).build().call();
         };
         call.config()
             .timeout_recv_response(Some(time.min(self.times.response)))

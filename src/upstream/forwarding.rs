@@ -99,6 +99,10 @@ impl Forwarding {
                 headers.push(name, value);
             }
         }
+        if playlist {
+            // Without it any encoding would be welcome (RFC 9110 section 12.5.3).
+            headers.push("Accept-Encoding", b"identity");
+        }
         let told = |name: &str| trusted.then(|| joined(&head.headers, name)).flatten();
         // SRS takes the first entry for the viewer, so what the viewer wrote before it is left out.
         let chain = self.trusted.chain(&head.headers, peer);
@@ -225,7 +229,8 @@ mod tests {
         let lines = "Range: bytes=0-\r\nIf-None-Match: x\r\nIf-Range: x\r\nIf-Modified-Since: x\r\n\
             Accept-Encoding: gzip\r\nUser-Agent: p\r\n";
         assert_eq!(sent(lines, "", true)[1], "User-Agent: p");
-        assert_eq!(sent(lines, "", true).len(), 7);
+        assert_eq!(sent(lines, "", true)[2], "Accept-Encoding: identity");
+        assert_eq!(sent(lines, "", true).len(), 8);
         assert_eq!(sent(lines, "", false).len(), 12);
     }
 

@@ -20,6 +20,8 @@ pub struct OriginResponse {
 
 /// Reads a body. An end that the origin did not mean is an error, never 0.
 pub struct OriginBody {
+    /// What was read already, to be read again.
+    again: Option<Box<io::Cursor<Vec<u8>>>>,
     reader: BodyReader<'static>,
     stall: Duration,
     /// When it must be whole.
@@ -27,6 +29,15 @@ pub struct OriginBody {
 }
 
 impl OriginBody {
+    /// Puts bytes that were read back before what is still to be read.
+    pub fn unread(&mut self, mut bytes: Vec<u8>) {
+        if let Some(mut later) = self.again.take() {
+            // There is no error: it is memory.
+            let _ = later.read_to_end(&mut bytes);
+        }
+        self.again = Some(Box::new(io::Cursor::new(bytes)));
+    }
+
     /// The same for a body that is not to be relayed but read at once: it must be whole within the
     /// stall timeout (checked after each read), however it trickles.
     pub fn at_once(mut self) -> Self {
@@ -37,6 +48,13 @@ impl OriginBody {
 
 impl Read for OriginBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(again) = &mut self.again {
+            let read = again.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.again = None;
+        }
         connection::begin_read();
         let got = self.reader.read(buffer)?;
         if got > 0 && self.end.is_some_and(|end| Instant::now() > end) {
@@ -64,6 +82,7 @@ impl OriginResponse {
         }
         let status = parts.status.as_u16();
         let body = OriginBody {
+            again: None,
             reader: body.into_reader(),
             stall,
             end: None,

@@ -35,6 +35,11 @@ pub fn session(id: &str) -> String {
     format!("srs-proxy-spbhid:{id}")
 }
 
+/// A text that our proxies share, such as how the numbers of a playlist go on.
+pub fn text(name: &str) -> String {
+    format!("srs-stream-proxy:text:{name}")
+}
+
 /// There while an operator wants nothing new on the origin.
 pub fn drain(origin: &Origin) -> String {
     format!("srs-stream-proxy:drain:{}", lasting_id(origin))
@@ -156,4 +161,12 @@ pub const TELL: &str = "local now = redis.call('TIME')[1]
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+return 1";
+
+/// Replaces a text, if it is the expected one still. `KEYS`: the text. `ARGV`: the expected one (empty: none), the
+/// new one, its life in seconds. Gives 1, or the text that is there instead.
+pub const REPLACE: &str = "local there = redis.pcall('GET', KEYS[1])
+if type(there) ~= 'string' then there = '' end
+if there ~= ARGV[1] then return there end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1";

@@ -20,7 +20,7 @@ use crate::balancer::peer::PeerStatus;
 use crate::balancer::{Balancer, Candidate, OriginId, OriginView, Unavailable};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
-use ::redis::{Value, cmd};
+use ::redis::{Cmd, Value, cmd};
 use address::RedisAddress;
 use cache::{SharedTables, within};
 use client::{RedisClient, RedisClientError};
@@ -271,6 +271,42 @@ impl Balancer for Redis {
         self.write_session(stream, host, path);
     }
 
+    fn shared_text(&self, name: &str) -> Option<String> {
+        let mut get = cmd("GET");
+        get.arg(keys::text(name));
+        let value = self.client.ask(vec![get]).ok()?.pop()?;
+        String::from_utf8(text(value)?).ok()
+    }
+
+    fn replace_shared_text(
+        &self,
+        name: &str,
+        expected: Option<&str>,
+        new: &str,
+    ) -> Result<(), Option<String>> {
+        let command = replace_text(name, expected, new);
+        match self
+            .client
+            .ask(vec![command])
+            .ok()
+            .and_then(|mut one| one.pop())
+        {
+            Some(Value::BulkString(there)) => Err(String::from_utf8(there)
+                .ok()
+                .filter(|text| !text.is_empty())),
+            _ => Ok(()), // done, or Redis is away: this proxy goes on by itself
+        }
+    }
+
+    fn announce_shared_text(&self, name: &str, expected: Option<&str>, new: &str) {
+        self.client
+            .announce(vec![replace_text(name, expected, new)]);
+    }
+
+    fn shares_texts(&self) -> bool {
+        true
+    }
+
     fn other_proxies(&self) -> Vec<PeerStatus> {
         let mut list = cmd("ZREVRANGE");
         list.arg(keys::PROXIES).arg(0).arg(MAX_PROXIES);
@@ -294,6 +330,14 @@ impl Balancer for Redis {
         };
         names.into_iter().zip(values).filter_map(read).collect()
     }
+}
+
+/// The life of a shared text after its last change, in seconds: that of a pin.
+const TEXT_SECONDS: u64 = PIN_SECONDS;
+
+fn replace_text(name: &str, expected: Option<&str>, new: &str) -> Cmd {
+    let arguments = [expected.unwrap_or_default(), new, &TEXT_SECONDS.to_string()];
+    eval(keys::REPLACE, &[keys::text(name)], &arguments)
 }
 
 /// The id in a pin's value.

@@ -2,7 +2,9 @@
 
 use crate::balancer::Candidate;
 use crate::cache::directive::{CacheDirective, age, directive};
-use crate::cache::freshness::{MAX_SEGMENT, NOT_FOUND_TIME, SEGMENT_TIME, time_limit};
+use crate::cache::freshness::{
+    MAX_SEGMENT, NOT_FOUND_TIME, PLAYLIST_TIME, SEGMENT_TIME, time_limit,
+};
 use crate::cache::guard::FillGuard;
 use crate::cache::head::{Retention, SharedHead};
 use crate::cache::reader::EntryReader;
@@ -20,13 +22,12 @@ use std::time::{Duration, Instant};
 pub enum Sharing {
     /// They may, for this long.
     For(Duration),
-    /// This answer is one player's own: a refusal, a trouble.
-    Own,
     /// Answers of this name are each player's own: a master playlist, `Set-Cookie`, `private`.
     Never,
 }
 
-/// Gives a playlist, as it goes to players, to all who wait.
+/// Gives a playlist, as it goes to players, to all who wait. `moves` says that the stream is where its playlist came
+/// from.
 pub fn playlist(
     context: &PlayerContext,
     fill: FillGuard,
@@ -34,13 +35,13 @@ pub fn playlist(
     head: &ResponseHead,
     body: &[u8],
     sharing: Sharing,
+    moves: bool,
 ) {
-    if head.status == 200 {
+    if moves && head.status == 200 {
         fill.came_from(&origin.id);
     }
     let time = match sharing {
         Sharing::For(time) => time,
-        Sharing::Own => return drop(fill.alone()),
         Sharing::Never => return drop(fill.never_shared()),
     };
     let now = Instant::now();
@@ -56,6 +57,23 @@ pub fn playlist(
         keep: Retention::Until(now + time),
     };
     fill.whole(shared, body, now + time);
+}
+
+/// Gives what went out last once more, which comes from no origin now, to all who wait.
+pub fn last(context: &PlayerContext, fill: FillGuard, head: &ResponseHead, body: &[u8]) {
+    let now = Instant::now();
+    let shared = SharedHead {
+        status: head.status,
+        headers: head.headers.clone(),
+        length: body.len() as u64,
+        origin: None,
+        address: String::new(),
+        pin: pin(context, fill.stream()),
+        came: now,
+        age: Duration::ZERO,
+        keep: Retention::Until(now + PLAYLIST_TIME),
+    };
+    fill.whole(shared, body, now + PLAYLIST_TIME);
 }
 
 /// Gives a 404 that was read whole to all who wait; an answer of any other status is the filler's own.

@@ -1,15 +1,26 @@
 //! HLS: playlists are read whole and rewritten, segments are relayed from the origin of their session. Both are
 //! shared by players who ask for the same.
+//!
+//! [`playlist`] answers with a playlist: [`finding`] gets it from an origin by [`reading`], [`timelines`] let its
+//! numbers go on where the last origin's ended, and [`rewrite`](mod@rewrite) leads its URIs back here. [`segment`] answers with what they
+//! name.
 
 mod cached;
 mod filling;
+mod finding;
+mod last;
 mod playlist;
 mod public_hosts;
+mod reading;
 mod redirect;
+mod reload;
 mod rewrite;
 mod segment;
 pub mod session;
+pub mod state;
 mod syntax;
+mod timeline;
+mod timelines;
 mod variables;
 
 pub use playlist::playlist;

@@ -3,9 +3,13 @@
 use crate::cache::guard::FillGuard;
 use crate::cache::key::Key;
 use crate::cache::reader::EntryReader;
+use crate::http::Headers;
 use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
-use crate::player::fetch::{FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep};
+use crate::player::fetch::{
+    FetchOptions, FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep,
+};
+use crate::player::hls::playlist::playlist;
 use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
@@ -13,8 +17,10 @@ use crate::player::hls::{cached, filling};
 use crate::player::live_relay::LiveRelay;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
+use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
+use crate::stream::origin_id::OriginId;
 use crate::stream::url::StreamUrl;
 use percent_encoding::utf8_percent_encode;
 
@@ -53,10 +59,22 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         headers: &headers,
         head_only: exchange.is_head(),
         cancel: &cancel,
+        options: FetchOptions {
+            first: epochs_origin(context, request),
+            ..FetchOptions::default()
+        },
     };
     let outcome = fetch(context, &mut exchange, &fetch_request);
     drop(wait); // the head is here, and the player may be slow
     match outcome {
+        FetchOutcome::Fetched(fetched)
+            if matches!(fetched.response.status, 200 | 206)
+                && is_playlist_type(&fetched.response.headers) =>
+        {
+            // A playlist is known by its type, too (RFC 8216 section 4): it is asked for as one.
+            drop((fetched, fill));
+            as_playlist(context, exchange, request);
+        }
         FetchOutcome::Fetched(mut fetched) => {
             if let Some(id) = exchange.head.query().and_then(own_session) {
                 let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
@@ -91,6 +109,37 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         }
         FetchOutcome::Left => exchange.abandon("the client left while its segment was looked for"),
     }
+}
+
+/// The origin whose file is asked for, where the stream has moved since: names come again at another one.
+fn epochs_origin(context: &PlayerContext, request: &MediaRequest) -> Option<OriginId> {
+    let timelines = &context.hls.timelines;
+    timelines.origin_of(request.stream.as_ref()?, request.epoch.as_deref())
+}
+
+/// Whether an answer says that it is a playlist.
+pub fn is_playlist_type(headers: &Headers) -> bool {
+    let value = headers.one("content-type").unwrap_or_default();
+    let kind = value.split(|b| *b == b';').next().unwrap_or_default();
+    let kind = kind.trim_ascii().to_ascii_lowercase();
+    let name = match kind.iter().position(|b| *b == b'/') {
+        Some(slash) => &kind[slash + 1..],
+        None => return false,
+    };
+    [&b"vnd.apple.mpegurl"[..], b"x-mpegurl", b"mpegurl"].contains(&name)
+}
+
+/// Answers with the playlist that a URL of another kind turned out to be.
+pub fn as_playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
+    let head = &exchange.head;
+    let path = without_parameters(head.path());
+    let by_url = || StreamUrl::of_request(head.host.as_deref(), path, head.query());
+    let request = MediaRequest {
+        route: Route::Playlist,
+        stream: request.stream.clone().or_else(by_url),
+        ..request.clone()
+    };
+    playlist(context, exchange, &request);
 }
 
 /// Relays what an origin has begun to send to this player alone. `reader` is held until the relay ends.

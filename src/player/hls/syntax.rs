@@ -58,7 +58,6 @@ pub fn uri_of_line(line: &[u8]) -> Option<&[u8]> {
     (!text.is_empty() && text[0] != b'#').then_some(text)
 }
 
-#[allow(dead_code)] // the timeline of the next change reads it
 /// The value of a tag that has one, such as `5` for `#EXT-X-TARGETDURATION:5`; `None` where the line is another
 /// tag's. White space around the value is left out.
 pub fn tag_value<'a>(line: &'a [u8], tag: &str) -> Option<&'a [u8]> {

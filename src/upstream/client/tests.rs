@@ -94,6 +94,7 @@ fn get(address: SocketAddr, target: &str, live: bool) -> OriginRequest<'_> {
         headers: &NONE,
         live,
         timeout: None,
+        blocks: None,
     }
 }
 

@@ -5,4 +5,5 @@ mod one_for_another;
 mod playlists;
 mod shared_playlists;
 mod shared_segments;
+mod timelines;
 mod wild;

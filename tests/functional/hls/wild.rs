@@ -5,6 +5,8 @@ use crate::common::fetch::{get, get_with};
 use crate::common::hls::{live_id, uris};
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
+use std::io::Read;
+use std::time::Duration;
 
 /// An origin that answers segments, and a proxy before it that shares nothing: what the origin says changes.
 fn alone() -> (Origin, Proxy) {
@@ -133,4 +135,189 @@ fn redirects_that_stay_on_the_origin_come_back_with_the_session() {
             assert_eq!(response.headers().one("location"), wanted, "{asked}");
         }
     }
+}
+
+#[test]
+fn variants_of_different_streams_are_each_found_at_their_own_origin() {
+    let origins = [Origin::start_with_api(), Origin::start_with_api()];
+    let proxy = Proxy::start(&[]);
+    origins.iter().for_each(|origin| proxy.register(origin));
+    let master =
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2\nhd.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=1\nsd.m3u8\n";
+    origins[0].on("/live/show.m3u8", Reply::playlist(master));
+    for (origin, name) in [(&origins[0], "hd"), (&origins[1], "sd")] {
+        origin.api().publish(&format!("/live/{name}"));
+        let list = format!("#EXTM3U\n#EXTINF:2,\n{name}-1.ts\n");
+        origin.on(&format!("/live/{name}.m3u8"), Reply::playlist(list));
+        origin.on(&format!("/live/{name}-1.ts"), Reply::ok("video/MP2T", name));
+    }
+    origins[0].api().publish("/live/show");
+    let show = live_id("show");
+    let master = get(proxy.http, "/live/show.m3u8").text();
+    assert_eq!(
+        uris(&master),
+        [
+            format!("hd.m3u8?spbhid={show}"),
+            format!("sd.m3u8?spbhid={show}")
+        ]
+    );
+    for (uri, name, session) in [("hd.m3u8", "hd", "show"), ("sd.m3u8", "sd", "sd")] {
+        for _ in 0..2 {
+            let list = get(proxy.http, &format!("/live/{uri}?spbhid={show}"));
+            assert_eq!(list.status(), 200, "{uri}");
+            let wanted = format!("{name}-1.ts?spbhid={}", live_id(session));
+            assert_eq!(uris(&list.text()), [&*wanted], "{uri}");
+            let segment = get(proxy.http, &format!("/live/{wanted}"));
+            assert_eq!(segment.text(), name);
+        }
+    }
+    assert_eq!(
+        uris(&get(proxy.http, "/live/show.m3u8").text()),
+        uris(&master),
+        "nobody has moved"
+    );
+}
+
+#[test]
+fn a_day_of_segments_is_played() {
+    let (origin, proxy) = alone();
+    let mut list = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:7\n".to_owned();
+    for n in 0..43_200 {
+        list += &format!(
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z\n#EXTINF:2.000,\nlivestream-{n}.ts?token=0123456789abcdef0123456789abcdef\n"
+        );
+    }
+    assert!(list.len() > 5 << 20, "{}", list.len());
+    for reply in [
+        Reply::playlist(&list),
+        Reply::playlist(&list).chunked(),
+        Reply::playlist(gzip(list.as_bytes())).header("Content-Encoding", "gzip"),
+    ] {
+        origin.on("/live/a.m3u8", reply);
+        let response = get(proxy.http, "/live/a.m3u8");
+        assert_eq!(response.status(), 200);
+        let added = "&spbhid=".len() + live_id("a").len();
+        assert_eq!(response.body.len(), list.len() + 43_200 * added);
+    }
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    flate2::read::GzEncoder::new(body, flate2::Compression::fast())
+        .read_to_end(&mut encoded)
+        .expect("memory");
+    encoded
+}
+
+#[test]
+fn what_comes_encoded_unasked_is_decoded_and_a_bomb_is_refused() {
+    let (origin, proxy) = alone();
+    let list = "#EXTM3U\na-1.ts\n";
+    let wanted = format!("#EXTM3U\na-1.ts?spbhid={}\n", live_id("a"));
+    let mut zlib = Vec::new();
+    let best = flate2::Compression::best();
+    flate2::read::ZlibEncoder::new(list.as_bytes(), best)
+        .read_to_end(&mut zlib)
+        .expect("memory");
+    for (coding, body) in [
+        ("gzip", gzip(list.as_bytes())),
+        ("X-GZIP", gzip(list.as_bytes())),
+        ("deflate", zlib),
+        ("identity", list.as_bytes().to_vec()),
+    ] {
+        let reply = Reply::playlist(body).header("Content-Encoding", coding);
+        origin.on("/live/a.m3u8", reply);
+        let response = get_with(proxy.http, "/live/a.m3u8", &[("Accept-Encoding", "gzip")]);
+        assert_eq!(response.text(), wanted, "{coding}");
+        let left = response.headers().maybe("content-encoding");
+        assert!(left.is_none_or(|left| left == "identity"), "{coding}");
+        let length = response.headers().one("content-length");
+        assert_eq!(length, wanted.len().to_string(), "{coding}");
+        assert_eq!(
+            origin.last_request().headers.one("accept-encoding"),
+            "identity"
+        );
+    }
+    let mut bomb = b"#EXTM3U\n".to_vec();
+    bomb.resize(200 << 20, b'\n');
+    let bomb = gzip(&bomb);
+    assert!(bomb.len() < 2 << 20);
+    origin.on(
+        "/live/a.m3u8",
+        Reply::playlist(bomb).header("Content-Encoding", "gzip"),
+    );
+    assert_eq!(get(proxy.http, "/live/a.m3u8").status(), 502);
+    assert!(
+        proxy.peak_rss_kb() < 100 << 10,
+        "{} KiB",
+        proxy.peak_rss_kb()
+    );
+}
+
+#[test]
+fn a_playlist_is_known_by_its_path_or_its_type() {
+    let (origin, proxy) = alone();
+    let id = live_id("a");
+    let (list, wanted) = (
+        "\u{feff}\r\n\n#EXTM3U\na-1.ts\n",
+        format!("\u{feff}\r\n\n#EXTM3U\na-1.ts?spbhid={id}\n"),
+    );
+    for (path, content_type) in [
+        ("/live/a.m3u8", "text/plain"),
+        ("/live/a.M3U8", "text/plain"),
+        ("/live/a.m3u", "audio/x-mpegurl"),
+        ("/live/a.m3u8;jsessionid=1.2", "application/octet-stream"),
+    ] {
+        origin.on(path, Reply::ok(content_type, list));
+        assert_eq!(get(proxy.http, path).text(), wanted, "{path}");
+    }
+    for content_type in [
+        "application/vnd.apple.mpegurl",
+        "application/x-mpegURL; charset=utf-8",
+        "audio/mpegurl",
+    ] {
+        // As ffmpeg asks.
+        origin.on_request("/live/variant", move |request| {
+            let whole = request.headers.maybe("range").is_none();
+            let status = if whole { 200 } else { 206 };
+            let reply = Reply::new(status).header("Content-Type", content_type);
+            reply.body(list).into()
+        });
+        let target = format!("/live/variant?spbhid={id}");
+        let response = get_with(proxy.http, &target, &[("Range", "bytes=0-")]);
+        assert_eq!(
+            (response.status(), response.text()),
+            (200, wanted.clone()),
+            "{content_type}"
+        );
+    }
+    // What only looks like one is relayed, whatever its size.
+    let segment: Vec<u8> = (0..40 << 20).map(|n| (n % 251) as u8).collect();
+    for reply in [
+        Reply::ok("video/MP2T", &segment),
+        Reply::playlist(&segment).chunked(),
+    ] {
+        origin.on("/live/x.m3u8", reply);
+        let response = get(proxy.http, "/live/x.m3u8?seg=1");
+        assert!(response.status() == 200 && response.body == segment);
+    }
+}
+
+#[test]
+fn a_blocking_reload_may_take_three_target_durations() {
+    let origin = Origin::start();
+    let list = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:5\n#EXTINF:1,\na-5.m4s\n";
+    origin.on_request("/live/a.m3u8", move |request| {
+        let blocks = request.query_value("_HLS_msn").is_some();
+        let delay = Duration::from_millis(if blocks { 2500 } else { 0 });
+        Reply::playlist(list).after(delay).into()
+    });
+    let proxy = Proxy::before(&origin, &[("PROXY_RESPONSE_TIMEOUT", "1s")]);
+    for target in ["/live/a.m3u8", "/live/a.m3u8?_HLS_msn=6&_HLS_part=0"] {
+        assert_eq!(get(proxy.http, target).status(), 200, "{target}");
+    }
+    assert_eq!(
+        origin.last_request().target,
+        "/live/a.m3u8?_HLS_msn=6&_HLS_part=0"
+    );
 }
