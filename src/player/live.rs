@@ -244,6 +244,7 @@ impl Reopen for Again {
             headers: &self.headers,
             live: true,
             timeout: Some(REOPEN_TIMEOUT),
+            blocks: None,
         };
         let response = context.client.send(request, cancel).ok()?;
         let fetched = is_shareable(&response).then(|| Fetched {
