@@ -92,14 +92,17 @@ fn endpoints(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<Stri
     };
     let mut endpoints = Vec::with_capacity(list.len());
     for endpoint in list {
-        let text = endpoint.as_str().unwrap_or_default();
-        if text.len() > MAX_TEXT || port(text).is_none() {
+        let text = match endpoint {
+            Value::Number(number) => number.to_string(), // a port is one, after all
+            other => other.as_str().unwrap_or_default().to_owned(),
+        };
+        if text.len() > MAX_TEXT || port(&text).is_none() {
             return Err(BadHeartbeat::Invalid(
                 name,
                 format!("{endpoint} names no port"),
             ));
         }
-        endpoints.push(text.to_owned());
+        endpoints.push(text);
     }
     Ok(endpoints)
 }
@@ -148,6 +151,17 @@ mod tests {
     }
 
     #[test]
+    fn ports_may_be_numbers() {
+        let text = SAMPLE
+            .replace("\"28081\"", "28081")
+            .replace("\"21936\"", "21936");
+        assert_eq!(
+            parse(text.as_bytes()).unwrap(),
+            parse(SAMPLE.as_bytes()).unwrap()
+        );
+    }
+
+    #[test]
     fn each_wrong_field_is_named() {
         let sample: Value = serde_json::from_str(SAMPLE).unwrap();
         for (field, value) in [
@@ -167,7 +181,9 @@ mod tests {
             ("rtmp", json!("1935")),
             ("rtmp", json!(["x"])),
             ("http", json!(["0"])),
-            ("http", json!([8080])),
+            ("http", json!([80.5])),
+            ("http", json!([70000])),
+            ("http", json!([-1])),
             ("api", json!(["70000"])),
         ] {
             let mut broken = sample.clone();

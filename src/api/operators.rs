@@ -12,6 +12,7 @@ use crate::files::{FileRequest, Files};
 use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::query_value;
 use crate::listener::Listener;
+use crate::logging;
 use crate::metrics;
 use crate::metrics::{Gauges, LiveGauges, Metrics};
 use crate::runtime::warn_once::WarnOnce;
@@ -28,7 +29,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Largest body that is read, in bytes.
-const MAX_BODY: u64 = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
+
 /// The System API's handlers and what they share.
 pub struct Operators {
     pub guard: Guard,
@@ -118,7 +120,12 @@ impl Route<'_> {
     fn is_polled(self) -> bool {
         matches!(
             self,
-            Self::Register | Self::Health | Self::Metrics | Self::Origins | Self::Streams
+            Self::Register
+                | Self::Health
+                | Self::Alive
+                | Self::Metrics
+                | Self::Origins
+                | Self::Streams
         )
     }
 
@@ -139,7 +146,7 @@ impl RequestHandler for Operators {
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         let route = route(head.path());
         if route == Route::Nothing || route.takes(&head.method) {
-            if head.body <= MAX_BODY {
+            if head.body <= MAX_BODY as u64 {
                 return Ok(());
             }
             return Err(Rejection {
@@ -153,6 +160,11 @@ impl RequestHandler for Operators {
         })
     }
 
+    fn max_chunked(&self, head: &RequestHead) -> Option<usize> {
+        let route = route(head.path());
+        (route == Route::Register && route.takes(&head.method)).then_some(MAX_BODY)
+    }
+
     fn handle(&self, mut exchange: Exchange) {
         let path = exchange.head.path().to_owned();
         let route = route(&path);
@@ -160,7 +172,7 @@ impl RequestHandler for Operators {
         exchange.record.routine = route.is_polled();
         if let Err(refused) = self.guard.check(&exchange) {
             if route == Route::Register {
-                self.warn(exchange.peer().ip(), refused.message);
+                self.warn(exchange.record.viewer, refused.message);
             }
             return refuse(exchange, refused);
         }
@@ -237,7 +249,7 @@ impl Operators {
     }
 
     fn register(&self, exchange: Exchange) {
-        let peer = exchange.peer().ip();
+        let peer = exchange.record.viewer;
         let origin = match heartbeat::parse(&exchange.body) {
             Ok(origin) => origin,
             Err(bad) => {
@@ -314,6 +326,12 @@ impl Operators {
             let message = "All workers are busy: players who ask for HLS are turned away.";
             return exchange.problem(503, message);
         }
+        if self.balancer.shared().is_some_and(|shared| !shared.up) {
+            return exchange.problem(
+                503,
+                "Redis does not answer: this proxy knows only what it has seen itself.",
+            );
+        }
         let origins = self.balancer.origins();
         let alive = origins
             .iter()
@@ -350,6 +368,10 @@ impl Operators {
             live_streams: self.facts.server.streams(),
             max_live_streams: self.facts.max_streams,
             connections: self.facts.players.clients().len(),
+            max_connections: self.facts.players.max_connections(),
+            shared_table: self.balancer.shared(),
+            origin_bytes: self.viewers.origin_bytes(),
+            dropped_log_lines: logging::dropped(),
             shared: self.cache.snapshot(),
             live,
         };

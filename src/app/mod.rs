@@ -19,7 +19,8 @@ use crate::balancer::peer::PeerStatus;
 use crate::channel::Channels;
 use crate::config::Config;
 use crate::files::Files;
-use crate::listener::Closing;
+use crate::http::host::is_near;
+use crate::listener::{Admission, Closing};
 use crate::logging::LogFormat;
 use crate::player::context::PlayerContext;
 use crate::player::hls::state::HlsState;
@@ -309,6 +310,7 @@ fn players_endpoint(
             long: config.max_streams,
             stack: PLAYERS_STACK,
         },
+        admission: Admission::Everybody,
         trusted: config.trusted_proxies.clone(),
         access_log: access_log(config),
         observer: parts.metrics.clone(),
@@ -355,6 +357,13 @@ fn operators_endpoint(
             long: 1,
             stack: OPERATORS_STACK,
         },
+        admission: match &config.system_api_token {
+            Some(_) => Admission::Everybody,
+            None => Admission::Only {
+                is_welcome: is_near,
+                remedy: "from other networks the System API needs PROXY_SYSTEM_API_TOKEN",
+            },
+        },
         trusted: config.trusted_proxies.clone(),
         access_log: access_log(config),
         observer: parts.metrics.clone(),
@@ -377,4 +386,18 @@ fn log_listening(
         limits.descriptors,
         limits.threads
     );
+    match &config.system_api_token {
+        Some(_) => info!("the System API needs the token that is set"),
+        None => info!(
+            "the System API has no token: it is open to loopback, private and link-local addresses, and to no proxy"
+        ),
+    }
+    let fit = player_connections(limits);
+    if config.max_streams > fit {
+        warn!(
+            "PROXY_MAX_STREAMS is {}, but only {fit} connections fit: raise the limits of open files and processes (ulimit -n, \
+             LimitNOFILE=, TasksMax=), or lower PROXY_MAX_STREAMS",
+            config.max_streams
+        );
+    }
 }

@@ -40,6 +40,15 @@ pub struct OriginView {
     pub streams: usize,
 }
 
+/// How the table that proxies share is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedStatus {
+    /// Whether it answered last time.
+    pub up: bool,
+    /// Times that a request needed it in vain since the start.
+    pub failures: u64,
+}
+
 /// Origins and pins. An implementation guards its memory with a Mutex that no network call is ever
 /// made under.
 pub trait Balancer: Send + Sync {
@@ -118,6 +127,11 @@ pub trait Balancer: Send + Sync {
     /// Whether texts are shared with other proxies.
     fn shares_texts(&self) -> bool {
         false
+    }
+
+    /// How the table that proxies share is reached; `None` where there is none.
+    fn shared(&self) -> Option<SharedStatus> {
+        None
     }
 
     /// What other proxies of ours tell of themselves.

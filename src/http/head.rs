@@ -1,7 +1,7 @@
 //! A request's head: read under limits, refused when doubtful, kept in a plain form.
 
 use crate::http::Headers;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 /// Largest head, request line and all lines of it, in bytes.
@@ -36,8 +36,10 @@ pub struct RequestHead {
     pub headers: Headers,
     /// Whether the client wants the connection for another request (RFC 9112 section 9.3).
     pub keep_alive: bool,
-    /// Bytes of body that follow the head.
+    /// Bytes of body that follow the head; 0 where they come in chunks.
     pub body: u64,
+    /// Whether a body follows in chunks.
+    pub chunked: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
@@ -65,6 +67,8 @@ const fn rejection(status: u16, message: &'static str) -> Rejection {
     Rejection { status, message }
 }
 
+/// A body in chunks where none is read.
+pub const LENGTH_REQUIRED: Rejection = rejection(411, "Send the body with a Content-Length.");
 /// The head was not whole in time.
 pub const TOO_SLOW: Rejection = rejection(408, "The request head did not arrive in time.");
 const BAD_FRAMING: Rejection = rejection(400, "The request's body has a doubtful length.");
@@ -108,8 +112,8 @@ pub fn over_limit(bytes: &[u8]) -> Option<Rejection> {
 /// Reads one whole head, as [`end_of_head`] found it.
 ///
 /// # Errors
-/// A [`Rejection`] and its status: 400 for what is doubtful, 414 and 431 for what is too
-/// large, 411 and 417 for bodies and expectations that nobody here reads, 505 for other versions.
+/// A [`Rejection`] with the right status: 400 for what is doubtful, 414 and 431 for what is too
+/// large, 417 for expectations that nobody here meets, 505 for other versions.
 pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     if bytes.len() > MAX_HEAD {
         return Err(over_limit(bytes).unwrap_or(HEAD_TOO_LARGE));
@@ -139,11 +143,11 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     let headers = Headers::of(request.headers.iter().map(|line| (line.name, line.value)));
     let (target, authority) = target_of(method, raw_target)?;
     let host = host_of(&headers, version, authority)?;
-    let body = body_length(&headers, version)?;
+    let (body, chunked) = body_length(&headers, version)?;
     let expects_continue = match headers.one("expect") {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
-            body > 0 && version == Version::Http11
+            (body > 0 || chunked) && version == Version::Http11
         }
         Some(_) => return Err(rejection(417, "Only Expect: 100-continue is understood.")),
     };
@@ -161,6 +165,7 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
         },
         headers,
         body,
+        chunked,
         expects_continue,
     })
 }
@@ -301,8 +306,9 @@ fn is_host(text: &str) -> bool {
     good_name && good_port
 }
 
-/// How many bytes of body follow (RFC 9112 section 6), or why that is not to be trusted.
-fn body_length(headers: &Headers, version: Version) -> Result<u64, Rejection> {
+/// How many bytes of body follow, and whether they come in chunks (RFC 9112 section 6), or why that is not to be
+/// trusted.
+fn body_length(headers: &Headers, version: Version) -> Result<(u64, bool), Rejection> {
     let coding = headers.count("transfer-encoding");
     let mut lengths = headers.all("content-length");
     let length = match (lengths.next(), lengths.next()) {
@@ -316,22 +322,17 @@ fn body_length(headers: &Headers, version: Version) -> Result<u64, Rejection> {
         if coding > 1 || length.is_some() || !chunked || version == Version::Http10 {
             return Err(BAD_FRAMING);
         }
-        return Err(rejection(411, "Send the body with a Content-Length."));
+        return Ok((0, true));
     }
-    let Some(length) = length else { return Ok(0) };
+    let Some(length) = length else {
+        return Ok((0, false));
+    };
     if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
         return Err(BAD_FRAMING);
     }
     let digits = std::str::from_utf8(length).map_err(|_| BAD_FRAMING)?;
     // More than 64 bits can say is still only too much.
-    Ok(digits.parse().unwrap_or(u64::MAX))
-}
-
-/// Whether a `Host` names this machine by address: an IP literal or `localhost`, so that no web page
-/// could have made a name point here (DNS rebinding).
-pub fn is_address_or_localhost(host: &str) -> bool {
-    let name = host_name(host);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    Ok((digits.parse().unwrap_or(u64::MAX), false))
 }
 
 /// The name or address of a `Host` value, without port and brackets.

@@ -1,9 +1,11 @@
 //! HTTP messages as plain values: request heads, header lines and query strings. No I/O.
 
+pub mod chunked;
 pub mod head;
 #[cfg(test)]
 mod head_tests;
 mod headers;
+pub mod host;
 pub mod query;
 
 pub use headers::Headers;

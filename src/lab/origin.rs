@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::sessions::HlsSessions;
 use super::stream::LabStream;
 use crate::config::{Listen, OriginArgs, TrustedProxies};
-use crate::listener::Closing;
+use crate::listener::{Admission, Closing};
 use crate::server::context::AccessLog;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
 use crate::server::profile::ServerProfile;
@@ -161,6 +161,7 @@ impl Supervisor {
                 long: self.connections,
                 stack: STACK,
             },
+            admission: Admission::Everybody,
             trusted: TrustedProxies::default(),
             access_log: AccessLog::On,
             observer: Arc::new(()),

@@ -75,6 +75,8 @@ pub struct ClientConnection {
 struct ClientState {
     phase: Phase,
     request: Option<ReceivedRequest>,
+    /// When the head that is on its way began.
+    reading_since: Instant,
     /// Whether a request has been answered so that another may follow.
     served: bool,
     /// Whether the connection's thread waits for the worker. Most times it polls the socket instead,
@@ -95,6 +97,7 @@ impl ClientConnection {
             state: Mutex::new(ClientState {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
+                reading_since: Instant::now(),
                 served: false,
                 awaited: false,
             }),
@@ -123,14 +126,21 @@ impl ClientConnection {
         self.lock().phase
     }
 
-    /// Since when nothing is asked, where that is so, and whether something ever was: who has been
-    /// served is likelier to come back than one who has only connected.
+    /// Whether the connection has no request now, or only part of one: since when, and whether it ever was served. One
+    /// that has been served is likelier to ask again than one that has only connected, or that sends its head a byte a
+    /// second.
     pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
         match state.phase {
             Phase::Idle(since) => Some((state.served, since)),
+            Phase::Reading => Some((state.served, state.reading_since)),
             _ => None,
         }
+    }
+
+    /// Whether a head is on its way.
+    pub(super) fn is_reading(&self) -> bool {
+        self.phase() == Phase::Reading
     }
 
     /// The listener begins to read a head. `false` when the connection is to end instead.
@@ -139,6 +149,7 @@ impl ClientConnection {
         let go = matches!(state.phase, Phase::Idle(_));
         if go {
             state.phase = Phase::Reading;
+            state.reading_since = Instant::now();
         }
         go
     }

@@ -1,5 +1,6 @@
 //! A connection's thread: reads heads, passes them on, watches its client meanwhile, closes.
 
+use crate::http::chunked::ChunkedBody;
 use crate::http::head;
 use crate::http::head::{Rejection, RequestHead};
 use crate::listener::RequestQueue;
@@ -145,12 +146,22 @@ impl<'a> Connection<'a> {
     fn next_request(&mut self) -> Result<ReceivedRequest, NoHead> {
         let head = self.next_head()?;
         let since = Instant::now();
-        if head.body > 0
+        let max_chunked = match head.chunked {
+            true => self.queue.max_chunked(&head),
+            false => None,
+        };
+        if head.chunked && max_chunked.is_none() {
+            return Err(NoHead::RefusedBody(head::LENGTH_REQUIRED, Box::new(head)));
+        }
+        if (head.body > 0 || head.chunked)
             && let Err(rejection) = self.queue.admit_body(&head)
         {
             return Err(NoHead::RefusedBody(rejection, Box::new(head)));
         }
-        let body = self.body(&head)?;
+        let body = match max_chunked {
+            Some(max) => self.chunked_body(&head, max)?,
+            None => self.body(&head)?,
+        };
         if self.unread.is_empty() {
             self.unread = Vec::new(); // a stream may run for hours: hold no buffer for it
         }
@@ -186,7 +197,10 @@ impl<'a> Connection<'a> {
             }
             let left = end.saturating_duration_since(Instant::now());
             match self.read_more(left, head::MAX_HEAD + 1) {
-                Ok(0) if self.unread.is_empty() => return Err(NoHead::Gone),
+                // It left without a word, or makes room for others.
+                Ok(0) if self.unread.is_empty() || !self.client.is_reading() => {
+                    return Err(NoHead::Gone);
+                }
                 Ok(0) => {
                     let message = "The request head is not whole.";
                     return Err(NoHead::Refused(Rejection {
@@ -236,30 +250,57 @@ impl<'a> Connection<'a> {
         if length == 0 {
             return Ok(Vec::new());
         }
+        self.ask_for_body(head)?;
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
+        while self.unread.len() < length {
+            self.read_body(end, length)?;
+        }
+        let rest = self.unread.split_off(length);
+        Ok(std::mem::replace(&mut self.unread, rest))
+    }
+
+    /// Reads a body in chunks, of at most `max` bytes.
+    fn chunked_body(&mut self, head: &RequestHead, max: usize) -> Result<Vec<u8>, NoHead> {
+        self.ask_for_body(head)?;
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
+        let mut body = ChunkedBody::new(max);
+        loop {
+            let used = body.take(&self.unread).map_err(NoHead::Refused)?;
+            self.unread.drain(..used);
+            body = match body.whole() {
+                Ok(body) => return Ok(body),
+                Err(body) => body,
+            };
+            self.read_body(end, FIRST_READ)?;
+        }
+    }
+
+    /// Tells a client that waits for it (`Expect: 100-continue`) to send its body.
+    fn ask_for_body(&mut self, head: &RequestHead) -> Result<(), NoHead> {
         if head.expects_continue && self.unread.is_empty() {
             // A client that reads no answers may have filled the socket.
             let mut go_on = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
             let sent = self.client.send(&mut go_on, HEAD_TIME);
             sent.map_err(|_| NoHead::Gone)?;
         }
-        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
-        while self.unread.len() < length {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.read_more(left, length) {
-                Ok(0) => return Err(NoHead::Gone),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    let message = "The request's body did not arrive in time.";
-                    return Err(NoHead::Refused(Rejection {
-                        status: 408,
-                        message,
-                    }));
-                }
-                Err(_) => return Err(NoHead::Gone),
+        Ok(())
+    }
+
+    /// Reads more of a body, which must be whole at `end`; up to `most` bytes are held in all.
+    fn read_body(&mut self, end: Instant, most: usize) -> Result<(), NoHead> {
+        let left = end.saturating_duration_since(Instant::now());
+        match self.read_more(left, most) {
+            Ok(0) => Err(NoHead::Gone),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let message = "The request's body did not arrive in time.";
+                Err(NoHead::Refused(Rejection {
+                    status: 408,
+                    message,
+                }))
             }
+            Err(_) => Err(NoHead::Gone),
         }
-        let rest = self.unread.split_off(length);
-        Ok(std::mem::replace(&mut self.unread, rest))
     }
 
     /// Watches the client while a worker has it. Gives whether the connection is over.

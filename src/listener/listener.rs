@@ -12,7 +12,7 @@ use log::{debug, warn};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,6 +33,9 @@ const LAST_REQUEST_TIME: Duration = Duration::from_secs(1);
 /// The same trouble is logged once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Dropped peers that are told apart in the log.
+const MAX_DROPPED: usize = 256;
+
 /// What a listener needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -46,6 +49,19 @@ pub struct Settings {
     pub id_prefix: String,
     /// Peers that tell whose connections they relay, by the PROXY protocol; all others are closed. `None`: nobody does.
     pub announced_by: Option<TrustedProxies>,
+    /// Who may come in.
+    pub admission: Admission,
+}
+
+/// Who may come in at a listener.
+#[derive(Debug, Clone, Copy)]
+pub enum Admission {
+    Everybody,
+    /// Peers of which `is_welcome` says so. Others are dropped before a byte is read; the log tells them `remedy`.
+    Only {
+        is_welcome: fn(IpAddr) -> bool,
+        remedy: &'static str,
+    },
 }
 
 /// How a listener ends.
@@ -75,6 +91,8 @@ pub struct Listener {
     /// Whether the socket goes on in another process.
     handed_over: AtomicBool,
     complaints: WarnOnce<()>,
+    /// Peers that were dropped.
+    dropped: WarnOnce<IpAddr>,
 }
 
 impl Listener {
@@ -97,6 +115,7 @@ impl Listener {
             closing: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             complaints: WarnOnce::new(Some(QUIET), 1),
+            dropped: WarnOnce::new(Some(QUIET), MAX_DROPPED),
         }))
     }
 
@@ -108,6 +127,11 @@ impl Listener {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Most connections at once.
+    pub fn max_connections(&self) -> usize {
+        self.settings.connections
     }
 
     /// The listening socket; `None` once the listener has closed.
@@ -166,7 +190,10 @@ impl Listener {
     fn accept(self: &Arc<Self>, socket: &TcpListener, queue: &Arc<dyn RequestQueue>) -> bool {
         match socket.accept() {
             Ok((socket, peer)) => {
-                self.let_in(socket, peer, queue);
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                if self.is_welcome(peer.ip()) {
+                    self.let_in(socket, peer, queue);
+                }
                 return true;
             }
             // The client was gone at once, or another process was faster.
@@ -257,8 +284,9 @@ impl Listener {
         !fds[0].revents().is_empty()
     }
 
-    /// Who makes room: one that is ending anyway; else, of the idle ones, one that has never asked
-    /// for anything, or else the one that has been idle for longest.
+    /// Who makes room: one that is ending anyway; else, of those without a whole request, one that has never been
+    /// served, or else the one that has been so for longest. Who sends a head a byte a second is among them: 256 of that
+    /// kind would shut all others out for as long as a head may take.
     fn room_maker(&self) -> Maker {
         // A thread outlives its client's place in the table by a moment; counted first, it is not
         // missed.
@@ -287,7 +315,6 @@ impl Listener {
         // Without it Nagle and delayed ACK take a keep-alive client from a thousand segments a
         // second to a hundred. Fails only for a socket that is gone.
         let _ = socket.set_nodelay(true);
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let trusted = self.settings.announced_by.as_ref();
         if trusted.is_some_and(|trusted| !trusted.contains(peer.ip())) {
             let remedy = "add it to PROXY_TRUSTED_PROXIES, or turn PROXY_PROTOCOL off";
@@ -317,6 +344,20 @@ impl Listener {
         }
     }
 
+    fn is_welcome(&self, peer: IpAddr) -> bool {
+        let Admission::Only { is_welcome, remedy } = self.settings.admission else {
+            return true;
+        };
+        let welcome = is_welcome(peer);
+        if !welcome && self.dropped.is_due(peer) {
+            warn!(
+                "door for {}: a connection from {peer} was dropped: {remedy}",
+                self.settings.name
+            );
+        }
+        welcome
+    }
+
     fn complain(&self, what: &str) {
         if self.complaints.is_due(()) {
             warn!("door for {}: {what}", self.settings.name);
@@ -343,3 +384,6 @@ impl Drop for ConnectionGuard<'_> {
         self.listener.threads.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ mod socket;
 mod table;
 
 pub use client::{ClientConnection, Ending, ReceivedRequest};
-pub use listener::{Closing, Listener, Settings};
+pub use listener::{Admission, Closing, Listener, Settings};
 pub use table::ConnectionTable;
 
 use crate::http::head::{Rejection, RequestHead};
@@ -29,6 +29,9 @@ pub trait RequestQueue: Send + Sync {
     /// # Errors
     /// The rejection to send when not: 405, 413.
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection>;
+
+    /// Most bytes of a body in chunks that will be read for this head; `None`: it is refused with 411.
+    fn max_chunked(&self, head: &RequestHead) -> Option<usize>;
 
     /// Whether the answer to this request may take for ever, so that its client must be watched
     /// closely.

@@ -1,21 +1,26 @@
 //! Figures that are looked at when they are asked for. They are gathered afresh each time, so that an
 //! origin or a stream that has gone leaves no series behind.
 
-use crate::balancer::OriginView;
 use crate::balancer::origin::OriginState;
+use crate::balancer::{OriginView, SharedStatus};
 use crate::cache::counters::Snapshot;
 use crate::stream::stats::StreamView;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Result};
+use prometheus::{
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+};
+use std::collections::HashMap;
 
 /// Streams that have a series of their own: a stream's name is the publisher's choice.
 const MAX_STREAMS: usize = 100;
+/// Origins that have series of their own.
+pub(super) const MAX_ORIGINS: usize = 256;
 /// The streams beyond, in one series. No stream is called so: their names have two slashes.
 const OTHER_STREAMS: &str = "other";
 
 /// How things stand.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Gauges<'a> {
     pub origins: &'a [OriginView],
     /// Those with most viewers first.
@@ -27,6 +32,12 @@ pub struct Gauges<'a> {
     pub max_live_streams: usize,
     /// Open connections of players.
     pub connections: usize,
+    pub max_connections: usize,
+    /// The table that proxies share, where there is one.
+    pub shared_table: Option<SharedStatus>,
+    /// Bytes sent on from each origin, by its address.
+    pub origin_bytes: HashMap<Box<str>, u64>,
+    pub dropped_log_lines: u64,
     pub shared: Snapshot,
     pub live: LiveGauges,
 }
@@ -63,6 +74,22 @@ impl Gauges<'_> {
             "Open connections of players, idle ones too.",
             self.connections,
         )?;
+        sheet.gauge(
+            "srs_proxy_connections_limit",
+            "Connections of players that may be open at once.",
+            self.max_connections,
+        )?;
+        sheet.counter(
+            "srs_proxy_log_lines_dropped_total",
+            "Log lines that were dropped, since the log's reader did not read.",
+            self.dropped_log_lines,
+        )?;
+        if let Some(shared) = self.shared_table {
+            let help = "Whether the Redis that proxies share answers: 1 or 0.";
+            sheet.gauge("srs_proxy_redis_up", help, usize::from(shared.up))?;
+            let help = "Times that Redis was wanted in vain: away, too slow, or too much at once.";
+            sheet.counter("srs_proxy_redis_failures_total", help, shared.failures)?;
+        }
         sheet.gauge(
             "srs_proxy_live_streams",
             "Requests for live streams that run, or whose origin is being looked for.",
@@ -134,9 +161,30 @@ impl Gauges<'_> {
         let help = "Each origin with its state; the value is always 1.";
         let labels = ["origin", "device", "address", "state"];
         let states = sheet.gauges("srs_proxy_origin_state", help, &labels)?;
-        for view in self.origins {
+        let help = "Viewers of the streams that come from an origin.";
+        let viewers = sheet.gauges("srs_proxy_origin_viewers", help, &["address"])?;
+        let help = "Seconds since an origin's last heartbeat.";
+        let ages = Opts::new("srs_proxy_origin_heartbeat_age_seconds", help);
+        let ages = sheet.add(GaugeVec::new(ages, &["address"])?)?;
+        let help = "Bytes of bodies that came from an origin and were sent to players.";
+        let bytes = Opts::new("srs_proxy_origin_send_bytes_total", help);
+        let bytes = sheet.add(IntCounterVec::new(bytes, &["address"])?)?;
+        for (address, count) in &self.origin_bytes {
+            bytes.with_label_values(&[&**address]).inc_by(*count);
+        }
+        for (n, view) in self.origins.iter().enumerate() {
             let address = view.origin.http_address();
             let address = address.map_or(String::new(), |address| address.to_string());
+            if n < MAX_ORIGINS && !address.is_empty() {
+                let own = self
+                    .streams
+                    .iter()
+                    .filter(|stream| stream.address == address);
+                let own = own.map(|stream| stream.viewers).sum();
+                viewers.with_label_values(&[&address]).set(signed(own));
+                let age = view.heartbeat_age.as_secs_f64();
+                ages.with_label_values(&[&address]).set(age);
+            }
             let state = word(view.state);
             counts.with_label_values(&[state]).inc();
             states
@@ -231,6 +279,7 @@ mod tests {
             origin: "o".into(),
             address: "x:1".to_owned(),
             viewers,
+            live: 0,
             bytes: 0,
             bits_per_second: 0,
             since: SystemTime::now(),
@@ -308,6 +357,52 @@ mod tests {
         }
         let series = |line: &&str| line.starts_with("srs_proxy_origin_state{");
         assert_eq!(text.lines().filter(series).count(), 3);
+    }
+
+    #[test]
+    fn origins_have_viewers_bytes_and_ages() {
+        let origins = [origin("1", OriginState::Alive)];
+        let mut watched = [stream("a", 2), stream("b", 3), stream("c", 4)];
+        watched[1].address = "192.0.2.2:8080".to_owned();
+        watched[2].address = "192.0.2.2:8080".to_owned();
+        let now = Gauges {
+            origins: &origins,
+            streams: &watched,
+            origin_bytes: HashMap::from([("192.0.2.2:8080".into(), 9)]),
+            ..Gauges::default()
+        };
+        let text = text(&now);
+        for line in [
+            "srs_proxy_origin_viewers{address=\"192.0.2.2:8080\"} 7",
+            "srs_proxy_origin_heartbeat_age_seconds{address=\"192.0.2.2:8080\"} 0",
+            "srs_proxy_origin_send_bytes_total{address=\"192.0.2.2:8080\"} 9",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line}\n{text}");
+        }
+        assert!(!text.contains("srs_proxy_redis"), "none is used");
+    }
+
+    #[test]
+    fn redis_the_log_and_the_limits_are_told() {
+        let shared_table = Some(SharedStatus {
+            up: true,
+            failures: 3,
+        });
+        let now = Gauges {
+            max_connections: 5,
+            dropped_log_lines: 6,
+            shared_table,
+            ..Gauges::default()
+        };
+        let text = text(&now);
+        for line in [
+            "srs_proxy_redis_up 1",
+            "srs_proxy_redis_failures_total 3",
+            "srs_proxy_connections_limit 5",
+            "srs_proxy_log_lines_dropped_total 6",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no {line}\n{text}");
+        }
     }
 
     #[test]

@@ -7,13 +7,18 @@ mod gauges;
 
 use crate::server::record::{AccessRecord, RequestObserver};
 use crate::upstream::{OriginError, UpstreamObserver};
+use parking_lot::Mutex;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
+use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use gauges::MAX_ORIGINS;
 
 pub use gauges::{Gauges, LiveGauges};
 
@@ -47,6 +52,31 @@ pub struct Metrics {
     connects: HistogramVec,
     answers: HistogramVec,
     failures: IntCounterVec,
+    by_origin: Arc<ByOrigin>,
+}
+
+/// Requests to each origin, and those that no response came to.
+#[derive(Debug)]
+struct ByOrigin {
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    /// Addresses that have series of their own; further ones are one, called other.
+    known: Mutex<HashSet<SocketAddr>>,
+}
+
+impl ByOrigin {
+    fn label(&self, origin: SocketAddr) -> String {
+        let mut known = self.known.lock();
+        if known.contains(&origin) || known.len() < MAX_ORIGINS && known.insert(origin) {
+            return origin.to_string();
+        }
+        "other".to_owned()
+    }
+
+    fn count(&self, counters: &IntCounterVec, endpoint: &str, origin: SocketAddr) {
+        let label = self.label(origin);
+        counters.with_label_values(&[endpoint, &label]).inc();
+    }
 }
 
 impl Metrics {
@@ -102,6 +132,20 @@ impl Metrics {
             "Requests to origins that no response came to, by why.",
             &["endpoint", "reason"],
         )?;
+        let labels = ["endpoint", "address"];
+        let by_origin = Arc::new(ByOrigin {
+            requests: counters(
+                "srs_proxy_origin_requests_total",
+                "Requests to an origin that a response came to.",
+                &labels,
+            )?,
+            errors: counters(
+                "srs_proxy_origin_errors_total",
+                "Requests to an origin that no response came to.",
+                &labels,
+            )?,
+            known: Mutex::default(),
+        });
         registry.register(Box::new(ProcessCollector::for_self()))?;
         for pick in PICKS {
             picks.with_label_values(&[pick]);
@@ -114,6 +158,7 @@ impl Metrics {
             connects,
             answers,
             failures,
+            by_origin,
         })
     }
 
@@ -121,6 +166,8 @@ impl Metrics {
     pub fn watch(&self, endpoint: &'static str) -> Arc<dyn UpstreamObserver> {
         let failures = |reason| self.failures.with_label_values(&[endpoint, reason]);
         Arc::new(Calls {
+            endpoint,
+            by_origin: self.by_origin.clone(),
             connects: self.connects.with_label_values(&[endpoint]),
             answers: self.answers.with_label_values(&[endpoint]),
             connect: failures("connect"),
@@ -161,6 +208,8 @@ impl RequestObserver for Metrics {
 
 /// Calls to one kind of endpoint. Its series are looked up once, at the start.
 struct Calls {
+    endpoint: &'static str,
+    by_origin: Arc<ByOrigin>,
     connects: Histogram,
     answers: Histogram,
     connect: IntCounter,
@@ -175,11 +224,17 @@ impl UpstreamObserver for Calls {
         self.connects.observe(time.as_secs_f64());
     }
 
-    fn answered(&self, time: Duration) {
+    fn answered(&self, origin: SocketAddr, time: Duration) {
+        let requests = &self.by_origin.requests;
+        self.by_origin.count(requests, self.endpoint, origin);
         self.answers.observe(time.as_secs_f64());
     }
 
-    fn failed(&self, error: &OriginError) {
+    fn failed(&self, origin: SocketAddr, error: &OriginError) {
+        if !matches!(error, OriginError::Left | OriginError::Here(..)) {
+            let errors = &self.by_origin.errors;
+            self.by_origin.count(errors, self.endpoint, origin);
+        }
         match error {
             OriginError::Connect(..) => self.connect.inc(),
             OriginError::Here(..) => self.here.inc(),
@@ -239,15 +294,29 @@ mod tests {
     }
 
     #[test]
+    fn the_series_of_origins_are_bounded() {
+        let metrics = Metrics::new().unwrap();
+        let http = metrics.watch("http");
+        for port in 1..=MAX_ORIGINS as u16 + 5 {
+            http.answered(([127, 0, 0, 1], port).into(), Duration::ZERO);
+        }
+        let text = render(&metrics);
+        let series = |line: &&str| line.starts_with("srs_proxy_origin_requests_total{");
+        assert_eq!(text.lines().filter(series).count(), MAX_ORIGINS + 1);
+        let rest = "srs_proxy_origin_requests_total{address=\"other\",endpoint=\"http\"} 5";
+        assert_lines(&text, &[rest]);
+    }
+
+    #[test]
     fn calls_to_origins_are_told_apart() {
         let metrics = Metrics::new().unwrap();
         let (http, api) = (metrics.watch("http"), metrics.watch("api"));
-        let at = ([127, 0, 0, 1], 1).into();
+        let at: SocketAddr = ([127, 0, 0, 1], 1).into();
         http.connected(Duration::from_millis(3));
-        http.answered(Duration::from_secs(60));
-        http.failed(&OriginError::Connect(at, "refused".to_owned()));
-        api.failed(&OriginError::Timeout(at));
-        api.failed(&OriginError::Left);
+        http.answered(at, Duration::from_secs(60));
+        http.failed(at, &OriginError::Connect(at, "refused".to_owned()));
+        api.failed(at, &OriginError::Timeout(at));
+        api.failed(at, &OriginError::Left);
         assert_lines(
             &render(&metrics),
             &[
@@ -259,6 +328,9 @@ mod tests {
                 "srs_proxy_origin_failures_total{endpoint=\"http\",reason=\"timeout\"} 0",
                 "srs_proxy_origin_failures_total{endpoint=\"api\",reason=\"timeout\"} 1",
                 "srs_proxy_origin_connect_seconds_count{endpoint=\"api\"} 0",
+                "srs_proxy_origin_requests_total{address=\"127.0.0.1:1\",endpoint=\"http\"} 1",
+                "srs_proxy_origin_errors_total{address=\"127.0.0.1:1\",endpoint=\"http\"} 1",
+                "srs_proxy_origin_errors_total{address=\"127.0.0.1:1\",endpoint=\"api\"} 1",
             ],
         );
     }

@@ -190,7 +190,11 @@ pub fn fetch_logging(
             }
             NextAttempt::NotFound => {
                 let message = "Nobody publishes this stream. Try again when it is live.";
-                return failure(404, message, Some(1), None);
+                // Who was asked in vain before is at no fault, and the time was spent on waiting for a publisher.
+                (log.origin, log.detail) = (None, None);
+                let held = log.since.elapsed().as_secs_f64();
+                let detail = format!("no origin has the stream, held for {held:.1} s");
+                return failure(404, message, Some(1), Some(detail));
             }
             NextAttempt::Exhausted => return end(kept, worst),
         };

@@ -11,6 +11,7 @@ pub mod live;
 pub mod live_list;
 pub mod live_relay;
 mod pages;
+mod reach;
 mod relay;
 mod request;
 mod route;

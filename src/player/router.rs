@@ -1,10 +1,11 @@
 //! The stream server's router: by its path and query a request is for a playlist, a segment, a live stream or a file.
 
 use crate::http::head::{Rejection, RequestHead};
+use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
 use crate::player::request::MediaRequest;
 use crate::player::route::{Route, route};
-use crate::player::{hls, live, pages};
+use crate::player::{hls, live, pages, reach};
 use crate::server::answers::versions;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
@@ -90,6 +91,14 @@ impl Router {
                 "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.",
             );
         };
+        let session = exchange.head.query().and_then(own_session).is_some();
+        if session && reach::is_private(exchange.head.path()) {
+            return exchange.problem(404, "There is no media here.");
+        }
+        if route == Route::Segment && request.stream.is_none() {
+            let message = "This session is not known here. Load the playlist again.";
+            return exchange.problem(404, message);
+        }
         match route {
             Route::Playlist => hls::playlist(context, exchange, &request),
             Route::Segment => hls::segment(context, exchange, &request),

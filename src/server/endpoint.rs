@@ -2,7 +2,7 @@
 //! has one.
 
 use crate::config::{Listen, TrustedProxies};
-use crate::listener::{Closing, Listener, RequestQueue, Settings};
+use crate::listener::{Admission, Closing, Listener, RequestQueue, Settings};
 use crate::runtime::semaphore::Semaphore;
 use crate::server::context::{AccessLog, ServerContext};
 use crate::server::profile::ServerProfile;
@@ -51,6 +51,8 @@ pub struct EndpointSettings {
     /// A client that takes no byte for this long is dropped.
     pub stall: Duration,
     pub bounds: Bounds,
+    /// Who may connect.
+    pub admission: Admission,
     /// Peers that are believed whose request they pass on.
     pub trusted: TrustedProxies,
     pub access_log: AccessLog,
@@ -84,6 +86,7 @@ impl HttpEndpoint {
                 idle_timeout: settings.idle_timeout,
                 id_prefix: settings.id_prefix,
                 announced_by: settings.announced_by,
+                admission: settings.admission,
             },
         )?;
         let context = Arc::new(ServerContext {

@@ -39,6 +39,11 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// The rejection to send when not.
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection>;
 
+    /// Most bytes of a body in chunks that will be read for this head; `None`: it is refused with 411.
+    fn max_chunked(&self, _head: &RequestHead) -> Option<usize> {
+        None
+    }
+
     /// Answers a request.
     fn handle(&self, exchange: Exchange);
 }
@@ -227,6 +232,10 @@ impl Server {
 impl RequestQueue for Server {
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         self.handler.admit_body(head)
+    }
+
+    fn max_chunked(&self, head: &RequestHead) -> Option<usize> {
+        self.handler.max_chunked(head)
     }
 
     fn is_long(&self, head: &RequestHead) -> bool {

@@ -15,6 +15,10 @@ const SEEN: Duration = Duration::from_secs(30);
 const MAX_STREAMS: usize = 10_000;
 /// HLS players that are told apart for one stream at most.
 const MAX_PLAYERS: usize = 10_000;
+/// HLS players that are told apart for all streams together at most: what makes one is a request's to choose.
+const MAX_ALL_PLAYERS: usize = 100_000;
+/// Origins whose bytes are counted apart; those of further ones are counted for all only.
+const MAX_ORIGINS: usize = 256;
 /// Bit rates are over this time.
 const RATE_TIME: Duration = Duration::from_secs(5);
 /// How many past rates are kept of all streams together: five minutes.
@@ -24,6 +28,7 @@ const HISTORY: usize = 60;
 #[derive(Debug, Clone)]
 pub struct ByteCounter {
     own: Arc<Counters>,
+    origin: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
 }
 
@@ -31,6 +36,7 @@ impl ByteCounter {
     /// Counts bytes of body that were handed to a client.
     pub fn add(&self, bytes: u64) {
         self.own.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.origin.fetch_add(bytes, Ordering::Relaxed);
         self.all.fetch_add(bytes, Ordering::Relaxed);
     }
 }
@@ -55,6 +61,27 @@ struct StreamEntry {
     rate: u64,
 }
 
+impl StreamEntry {
+    /// Whether a live connection watches the stream.
+    fn is_live(&self) -> bool {
+        self.counters.live.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl StatsState {
+    /// The counter of the bytes from that origin; one that nobody looks at where there are too many origins.
+    fn bytes_from(&mut self, address: &str) -> Arc<AtomicU64> {
+        if let Some(bytes) = self.origins.get(address) {
+            return bytes.clone();
+        }
+        let bytes = Arc::<AtomicU64>::default();
+        if self.origins.len() < MAX_ORIGINS {
+            self.origins.insert(address.into(), bytes.clone());
+        }
+        bytes
+    }
+}
+
 /// A stream as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamView {
@@ -63,6 +90,8 @@ pub struct StreamView {
     pub address: String,
     /// Live connections, and HLS players of the last 30 s.
     pub viewers: usize,
+    /// Live connections.
+    pub live: usize,
     /// Bytes of bodies sent since `since`.
     pub bytes: u64,
     /// Bits per second over the last 5 s.
@@ -90,6 +119,10 @@ pub struct StreamStats {
 #[derive(Debug, Default)]
 struct StatsState {
     streams: HashMap<StreamUrl, StreamEntry>,
+    /// HLS players in all entries; those that have gone count until the next look.
+    players: usize,
+    /// Bytes that came from each origin, by its address.
+    origins: HashMap<Box<str>, Arc<AtomicU64>>,
     looked: Option<Instant>,
     last_bytes: u64,
     rate: u64,
@@ -122,12 +155,29 @@ impl StreamStats {
 
     /// A live viewer of a stream comes, served by that origin.
     pub fn live(self: &Arc<Self>, stream: &StreamUrl, origin: &OriginId, address: &str) -> Viewer {
+        self.make_room(stream);
         let meter = self.touch(stream, origin, address, None);
         meter.own.live.fetch_add(1, Ordering::Relaxed);
         Viewer {
             viewers: self.clone(),
             stream: stream.clone(),
             meter,
+        }
+    }
+
+    /// In a full table a live viewer's stream takes the place of one that only HLS requests have touched: whoever can
+    /// make up names (`?vhost=`) fills the table with such, and must not hide what is watched.
+    fn make_room(&self, stream: &StreamUrl) {
+        let mut state = self.lock();
+        if state.streams.len() < MAX_STREAMS || state.streams.contains_key(stream) {
+            return;
+        }
+        let touched = state.streams.iter().filter(|(_, entry)| !entry.is_live());
+        let oldest = touched.min_by_key(|(_, entry)| entry.seen);
+        if let Some(oldest) = oldest.map(|(url, _)| url.clone())
+            && let Some(entry) = state.streams.remove(&oldest)
+        {
+            state.players = state.players.saturating_sub(entry.players.len());
         }
     }
 
@@ -141,10 +191,13 @@ impl StreamStats {
     ) -> ByteCounter {
         let now = Instant::now();
         let mut state = self.lock();
+        let state = &mut *state;
+        let from_origin = state.bytes_from(address);
         // Room comes with the next look: to search a full table now would cost each request that.
         if state.streams.len() >= MAX_STREAMS && !state.streams.contains_key(stream) {
             return ByteCounter {
                 own: Arc::default(),
+                origin: from_origin,
                 all: self.bytes.clone(),
             };
         }
@@ -166,15 +219,29 @@ impl StreamStats {
             watched.origin = origin.clone();
             address.clone_into(&mut watched.address);
         }
-        if let Some(player) = player
-            && (watched.players.len() < MAX_PLAYERS || watched.players.contains_key(&player))
-        {
-            watched.players.insert(player, now);
+        if let Some(player) = player {
+            let room = watched.players.len() < MAX_PLAYERS && state.players < MAX_ALL_PLAYERS;
+            if let Some(seen) = watched.players.get_mut(&player) {
+                *seen = now;
+            } else if room {
+                watched.players.insert(player, now);
+                state.players += 1;
+            }
         }
         ByteCounter {
             own: watched.counters.clone(),
+            origin: from_origin,
             all: self.bytes.clone(),
         }
+    }
+
+    /// Bytes that were sent on from each origin since the start, by its address.
+    pub fn origin_bytes(&self) -> HashMap<Box<str>, u64> {
+        let state = self.lock();
+        let bytes = state.origins.iter();
+        bytes
+            .map(|(address, bytes)| (address.clone(), bytes.load(Ordering::Relaxed)))
+            .collect()
     }
 
     /// Looks at all counters: to be called every [`StreamStats::step`], for the rates. Forgets the streams
@@ -205,13 +272,18 @@ impl StreamStats {
                 .players
                 .retain(|_, seen| now.saturating_duration_since(*seen) < SEEN);
         }
+        state.players = state
+            .streams
+            .values()
+            .map(|watched| watched.players.len())
+            .sum();
         state.streams.retain(|_, watched| {
-            watched.counters.live.load(Ordering::Relaxed) > 0
-                || now.saturating_duration_since(watched.seen) < SEEN
+            watched.is_live() || now.saturating_duration_since(watched.seen) < SEEN
         });
     }
 
-    /// The streams that are being watched, those with most viewers first.
+    /// The streams that are being watched, those with most viewers first; among equals those with more live ones, which
+    /// cost whoever makes them up a place each.
     pub fn streams(&self) -> Vec<StreamView> {
         let now = Instant::now();
         let state = self.lock();
@@ -222,6 +294,7 @@ impl StreamStats {
                 url: url.clone(),
                 origin: watched.origin.clone(),
                 address: watched.address.clone(),
+                live,
                 viewers: live + watched.players.values().filter(recent).count(),
                 bytes: watched.counters.bytes.load(Ordering::Relaxed),
                 bits_per_second: watched.rate,
@@ -230,7 +303,10 @@ impl StreamStats {
         };
         let mut streams: Vec<StreamView> = state.streams.iter().map(view).collect();
         drop(state);
-        streams.sort_by(|a, b| b.viewers.cmp(&a.viewers).then_with(|| a.url.cmp(&b.url)));
+        streams.sort_by(|a, b| {
+            let by_viewers = (b.viewers, b.live).cmp(&(a.viewers, a.live));
+            by_viewers.then_with(|| a.url.cmp(&b.url))
+        });
         streams
     }
 
@@ -330,5 +406,60 @@ mod tests {
         come("new").add(1);
         assert!(counted());
         assert_eq!(viewers.totals().bytes, 2, "all bytes count at any time");
+    }
+
+    #[test]
+    fn what_is_watched_live_is_seen_also_beside_ten_thousand_made_up_names() {
+        let stats = Arc::new(StreamStats::default());
+        for n in 0..MAX_STREAMS {
+            let name = StreamUrl::parse(&format!("x{n}.example/live/a")).unwrap();
+            stats.touch(&name, &"o".into(), "x:1", Some(1));
+        }
+        let real: Vec<_> = (0..3)
+            .map(|n| stats.live(&stream(&n.to_string()), &"o".into(), "x:1"))
+            .collect();
+        let views = stats.streams();
+        assert_eq!(views.len(), MAX_STREAMS);
+        for (n, view) in views[..3].iter().enumerate() {
+            assert_eq!((view.url.clone(), view.live), (stream(&n.to_string()), 1));
+        }
+        drop(real);
+    }
+
+    #[test]
+    fn players_are_bounded_over_all_streams() {
+        let stats = StreamStats::default();
+        for n in 0..MAX_ALL_PLAYERS as u64 + 500 {
+            let name = stream(&(n % 100).to_string());
+            stats.touch(&name, &"o".into(), "x:1", Some(n));
+        }
+        let viewers = || {
+            stats
+                .streams()
+                .iter()
+                .map(|view| view.viewers)
+                .sum::<usize>()
+        };
+        assert_eq!(viewers(), MAX_ALL_PLAYERS);
+        stats.sample();
+        assert_eq!(
+            stats.lock().players,
+            MAX_ALL_PLAYERS,
+            "counted anew with each look"
+        );
+    }
+
+    #[test]
+    fn bytes_are_counted_by_origin_too() {
+        let stats = StreamStats::default();
+        stats.touch(&stream("a"), &"o1".into(), "x:1", None).add(5);
+        stats.touch(&stream("b"), &"o1".into(), "x:1", None).add(6);
+        stats.touch(&stream("a"), &"o2".into(), "x:2", None).add(7);
+        let bytes = stats.origin_bytes();
+        assert_eq!((bytes["x:1"], bytes["x:2"]), (11, 7));
+        for n in 0..MAX_ORIGINS * 2 {
+            stats.touch(&stream("a"), &"o".into(), &format!("y:{n}"), None);
+        }
+        assert_eq!(stats.origin_bytes().len(), MAX_ORIGINS);
     }
 }

@@ -87,9 +87,9 @@ pub trait UpstreamObserver: Send + Sync {
     /// A connection came about, after so long.
     fn connected(&self, time: Duration);
     /// A response's head came, so long after its request went out.
-    fn answered(&self, time: Duration);
+    fn answered(&self, origin: SocketAddr, time: Duration);
     /// No response came. Also told when the client left, which is no fault of the origin's.
-    fn failed(&self, error: &OriginError);
+    fn failed(&self, origin: SocketAddr, error: &OriginError);
 }
 
 /// What asks origins. One for the process; it keeps idle connections.
@@ -201,9 +201,10 @@ impl OriginClient {
         timeout: Patience,
         cancel: &Arc<CancelToken>,
     ) -> Result<OriginResponse, OriginError> {
+        let origin = request.address;
         let result = self.send_once_or_again(request, timeout, cancel);
         if let Err(error) = &result {
-            self.watch.failed(error);
+            self.watch.failed(origin, error);
         }
         result
     }
@@ -263,7 +264,8 @@ impl OriginClient {
         if result.is_ok() {
             let connecting = connecting.unwrap_or_default();
             let time = call.began.elapsed();
-            self.watch.answered(time.saturating_sub(connecting));
+            self.watch
+                .answered(address, time.saturating_sub(connecting));
         }
         (result, call)
     }

@@ -348,9 +348,7 @@ impl Transport for UpstreamConnection {
                 // ureq takes these kinds for the end of a close-delimited body. They are not.
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::UnexpectedEof => {
-                    Error::Io(io::Error::other(format!("the origin broke off: {error}")))
-                }
+                | io::ErrorKind::UnexpectedEof => Error::Io(io::Error::other(error.to_string())),
                 _ => Error::Io(error),
             }),
         }

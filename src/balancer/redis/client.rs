@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use log::{debug, info, warn};
 use redis::{Cmd, Connection, RedisError, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -31,6 +31,7 @@ pub struct RedisUnavailable;
 pub struct RedisClient {
     jobs: Sender<Job>,
     up: Arc<AtomicBool>,
+    failures: AtomicU64,
 }
 
 struct Job {
@@ -58,7 +59,11 @@ impl RedisClient {
             .name("redis".to_owned())
             .spawn(move || keeper.run(connection))
             .map_err(RedisClientError::Thread)?;
-        Ok(Self { jobs, up })
+        Ok(Self {
+            jobs,
+            up,
+            failures: AtomicU64::new(0),
+        })
     }
 
     /// Whether Redis answered last time.
@@ -73,11 +78,11 @@ impl RedisClient {
     /// [`RedisUnavailable`]; then nothing is known of what became of the commands.
     pub fn ask(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisUnavailable> {
         let (answer, answers) = bounded(1);
-        self.send(Job {
+        self.failed(self.send(Job {
             commands,
             answer: Some(answer),
-        })?;
-        answers.recv_timeout(PATIENCE).map_err(|_| RedisUnavailable)
+        }))?;
+        self.failed(answers.recv_timeout(PATIENCE).map_err(|_| RedisUnavailable))
     }
 
     /// Hands over commands whose answers nobody waits for. Gives whether they will be sent.
@@ -86,7 +91,18 @@ impl RedisClient {
             commands,
             answer: None,
         };
-        self.send(job).is_ok()
+        self.failed(self.send(job)).is_ok()
+    }
+
+    /// How often a request, or this proxy itself, wanted something of Redis in vain.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    fn failed<T>(&self, result: Result<T, RedisUnavailable>) -> Result<T, RedisUnavailable> {
+        result.inspect_err(|_| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     fn send(&self, job: Job) -> Result<(), RedisUnavailable> {

@@ -17,7 +17,7 @@ mod sync;
 
 use crate::balancer::origin::Origin;
 use crate::balancer::peer::PeerStatus;
-use crate::balancer::{Balancer, Candidate, OriginId, OriginView, Unavailable};
+use crate::balancer::{Balancer, Candidate, OriginId, OriginView, SharedStatus, Unavailable};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
 use ::redis::{Cmd, Value, cmd};
@@ -305,6 +305,13 @@ impl Balancer for Redis {
 
     fn shares_texts(&self) -> bool {
         true
+    }
+
+    fn shared(&self) -> Option<SharedStatus> {
+        Some(SharedStatus {
+            up: self.client.is_up(),
+            failures: self.client.failures(),
+        })
     }
 
     fn other_proxies(&self) -> Vec<PeerStatus> {

@@ -126,9 +126,13 @@ fn a_worker_leaves_the_connection_as_it_says() {
 fn a_kept_connection_counts_as_one_that_was_served() {
     let (client, _peer) = at(Name::Idle);
     assert!(matches!(client.idle_since(), Some((false, _))));
-    for phase in [Name::Reading, Name::Busy, Name::Closed, Name::Reset] {
+    for phase in [Name::Busy, Name::Closed, Name::Reset] {
         assert!(at(phase).0.idle_since().is_none(), "{phase:?}");
     }
+    let before = Instant::now();
+    let (reading, _peer) = at(Name::Reading);
+    let (served, since) = reading.idle_since().expect("half a head is no request");
+    assert!(!served && since >= before, "counted from its first byte");
     let (client, _peer) = at(Name::Busy);
     let before = Instant::now();
     client.finish(Ending::KeepAlive);

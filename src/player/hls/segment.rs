@@ -15,6 +15,7 @@ use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
 use crate::player::hls::{cached, filling};
 use crate::player::live_relay::LiveRelay;
+use crate::player::reach::is_for_players;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::player::route::{Route, without_parameters};
@@ -76,6 +77,12 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
             as_playlist(context, exchange, request);
         }
         FetchOutcome::Fetched(mut fetched) => {
+            let response = &fetched.response;
+            if !is_for_players(response.status, &response.headers, exchange.head.path()) {
+                drop(fill); // others ask for themselves, and are told the same
+                exchange.record.detail = Some("the origin's answer is no media".to_owned());
+                return exchange.problem(404, "There is no media here.");
+            }
             if let Some(id) = exchange.head.query().and_then(own_session) {
                 let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
                 let id = utf8_percent_encode(&id, ENCODED_IN_ID).to_string();

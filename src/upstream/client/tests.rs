@@ -19,11 +19,11 @@ impl UpstreamObserver for Told {
         self.0.lock().push("connected".to_owned());
     }
 
-    fn answered(&self, _: Duration) {
+    fn answered(&self, _: SocketAddr, _: Duration) {
         self.0.lock().push("answered".to_owned());
     }
 
-    fn failed(&self, error: &OriginError) {
+    fn failed(&self, _: SocketAddr, error: &OriginError) {
         self.0.lock().push(name(error).to_owned());
     }
 }

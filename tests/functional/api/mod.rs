@@ -1,5 +1,6 @@
 //! The System API: heartbeats, origins and streams for operators, who may speak to it, metrics.
 
+mod access;
 mod guard;
 mod metrics;
 mod operators;

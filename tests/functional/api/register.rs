@@ -307,7 +307,7 @@ fn a_web_page_cannot_reach_the_system_api() {
     ] {
         assert_refused(&try_post(&[("Host", host)]), 403, "");
         assert_refused(
-            &get_with(proxy.api, "/api/v1/versions", &[("Host", host)]),
+            &get_with(proxy.api, "/api/v1/origins", &[("Host", host)]),
             403,
             "",
         );

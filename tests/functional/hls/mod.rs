@@ -3,6 +3,7 @@
 mod endless;
 mod one_for_another;
 mod playlists;
+mod reach;
 mod shared_playlists;
 mod shared_segments;
 mod timelines;

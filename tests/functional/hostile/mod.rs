@@ -2,5 +2,6 @@
 
 mod bodies;
 mod connections;
+mod half_heads;
 mod heads;
 mod origins;

@@ -4,4 +4,5 @@ mod ending;
 mod log;
 mod packages;
 mod start;
+mod stuck_log;
 mod upgrade;
