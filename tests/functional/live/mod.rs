@@ -2,6 +2,7 @@
 
 mod channel_ends;
 mod channels;
+mod judges;
 mod media;
 mod relay;
 mod slow_viewers;
