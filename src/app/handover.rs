@@ -18,6 +18,8 @@ const MAX_BYTES: u64 = 512 * 1024 * 1024;
 #[serde(default)]
 pub struct Handover {
     pub balancer: BalancerSnapshot,
+    /// How the numbers of HLS playlists go on: stream, path and record of each.
+    pub timelines: Vec<(String, String, String)>,
 }
 
 impl Handover {
@@ -92,6 +94,7 @@ mod tests {
                 origins: Vec::new(),
                 pins: pins.clone(),
             },
+            timelines: Vec::new(),
         };
         sent.send(&old, SOON).unwrap();
         assert_eq!(Handover::receive(&new, SOON).unwrap().balancer.pins, pins);

@@ -76,6 +76,7 @@ pub struct Proxy {
     grace: Duration,
     upgrade_grace: Duration,
     balancer: Arc<dyn Balancer>,
+    hls: Arc<HlsState>,
     program: Program,
     tasks: Tasks,
 }
@@ -155,6 +156,7 @@ impl Proxy {
             grace: config.grace_quit_timeout,
             upgrade_grace: config.upgrade_grace,
             balancer: parts.balancer,
+            hls: parts.hls,
             program,
             tasks,
         })
@@ -181,6 +183,7 @@ impl Proxy {
         let operators = self.operators.listener().socket().ok_or_else(closed)?;
         let handover = Handover {
             balancer: self.balancer.snapshot(),
+            timelines: self.hls.timelines.records(),
         };
         self.program
             .start_successor(&players, &operators, &handover)
@@ -288,7 +291,7 @@ fn players_endpoint(
         // What one origin's silence may take; the rest is for the others.
         waits: OriginWaits::new(player_workers(limits) / 2),
         live_list: LiveList::new(config.live_list, config.public_url.clone()),
-        hls: HlsState::default(),
+        hls: parts.hls.clone(),
         files: config
             .static_files
             .clone()

@@ -11,6 +11,7 @@ use crate::config::{Config, LoadBalancerType};
 use crate::locate::OriginLocator;
 use crate::locate::poller::ApiPoller;
 use crate::metrics::Metrics;
+use crate::player::hls::state::HlsState;
 use crate::runtime::limits::Limits;
 use crate::stream::stats::StreamStats;
 use crate::upstream::{OriginClient, OriginTimes};
@@ -29,6 +30,8 @@ pub struct Parts {
     pub locator: Arc<OriginLocator>,
     pub stats: Arc<StreamStats>,
     pub cache: Arc<HlsCache>,
+    /// What HLS remembers between requests.
+    pub hls: Arc<HlsState>,
     pub channels: Arc<Channels>,
 }
 
@@ -68,6 +71,7 @@ impl Parts {
             api_client,
             locator: Arc::new(locator),
             stats: Arc::default(),
+            hls: Arc::default(),
             cache: Arc::new(HlsCache::new(config.hls_cache, max_readers)),
             channels: Channels::new(ChannelSettings {
                 share: config.live_share,
@@ -82,5 +86,6 @@ impl Parts {
     /// Goes on from what the process knew that this one replaces.
     pub fn take_over(&self, handover: Handover) {
         self.balancer.restore(handover.balancer);
+        self.hls.timelines.restore(&handover.timelines);
     }
 }

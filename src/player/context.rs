@@ -25,7 +25,7 @@ pub struct PlayerContext {
     pub waits: Arc<OriginWaits>,
     /// What a visitor of the player page may pick.
     pub live_list: LiveList,
-    pub hls: HlsState,
+    pub hls: Arc<HlsState>,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

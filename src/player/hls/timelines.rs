@@ -151,6 +151,33 @@ impl Timelines {
         Step::Outdated
     }
 
+    /// All timelines as records, for a successor of this process: stream, path, record.
+    pub fn records(&self) -> Vec<(String, String, String)> {
+        let table = self.table.lock();
+        let streams = table.old.iter().chain(&table.young);
+        let of_stream = |(stream, lines): (&StreamUrl, &StreamLines)| {
+            let record = |line: &Line| {
+                let record = record::write(&line.timeline);
+                (stream.to_string(), line.path.to_string(), record)
+            };
+            lines.paths.iter().map(record).collect::<Vec<_>>()
+        };
+        streams.flat_map(of_stream).collect()
+    }
+
+    /// Goes on from a predecessor's timelines; what is no record is left out.
+    pub fn restore(&self, records: &[(String, String, String)]) {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        for (stream, path, text) in records {
+            if let (Some(stream), Some(timeline)) =
+                (StreamUrl::parse(stream), record::read(text, now))
+            {
+                table.put((&stream, path), &timeline, None, now);
+            }
+        }
+    }
+
     fn is_to_be_looked_at(&self, stream: &StreamUrl, path: &str, now: Instant) -> bool {
         let mut table = self.table.lock();
         let lines = table.get(stream, now);

@@ -194,3 +194,31 @@ fn strangers_cannot_make_it_grow() {
             .all(|lines| lines.paths.len() <= MAX_PATHS)
     );
 }
+
+#[test]
+fn timelines_go_on_in_another_process() {
+    let old = Timelines::default();
+    let memory = Memory::new(Duration::from_secs(60));
+    let take = |lines: &Timelines, origin: &str, first: u64, last: u64| {
+        let now = Instant::now();
+        let origin = OriginId::from(origin);
+        let seen = Seen {
+            origin: &origin,
+            asked: now,
+            now,
+        };
+        lines.take(&memory, (&stream("a"), PATH), &seen, &list(first, last))
+    };
+    take(&old, "one", 1000, 1005);
+    take(&old, "two", 3, 5); // the first change: an epoch begins
+    let before = old.of(&stream("a"), PATH).unwrap();
+    assert_eq!((before.epoch.number, before.last), (1, 1008));
+
+    let new = Timelines::default();
+    let mut records = old.records();
+    records.push(("no stream".to_owned(), PATH.to_owned(), "1".to_owned()));
+    new.restore(&records);
+    let after = new.of(&stream("a"), PATH).unwrap();
+    assert_eq!((&after.epoch, after.last), (&before.epoch, before.last));
+    assert_eq!(new.records().len(), 1);
+}
