@@ -145,7 +145,7 @@ impl RequestHandler for Operators {
 
     fn admit_body(&self, head: &RequestHead) -> Result<(), Rejection> {
         let route = route(head.path());
-        if route == Route::Nothing || route.takes(&head.method) {
+        if route == Route::Nothing || route.takes(head.method.as_str()) {
             if head.body <= MAX_BODY as u64 {
                 return Ok(());
             }
@@ -162,7 +162,7 @@ impl RequestHandler for Operators {
 
     fn max_chunked(&self, head: &RequestHead) -> Option<usize> {
         let route = route(head.path());
-        (route == Route::Register && route.takes(&head.method)).then_some(MAX_BODY)
+        (route == Route::Register && route.takes(head.method.as_str())).then_some(MAX_BODY)
     }
 
     fn handle(&self, mut exchange: Exchange) {
@@ -176,7 +176,7 @@ impl RequestHandler for Operators {
             }
             return refuse(exchange, refused);
         }
-        if !route.takes(&exchange.head.method) && route != Route::Nothing {
+        if !route.takes(exchange.head.method.as_str()) && route != Route::Nothing {
             let head = ResponseHead::new(405).with("Allow", route.methods());
             return exchange.problem_with(head, &format!("Use {} here.", route.methods()));
         }
@@ -290,7 +290,7 @@ impl Operators {
                 info!(
                     "origin {id} is draining; {moving} live channels move to origins that have their streams"
                 );
-                exchange.record.origin = Some(id.into_owned());
+                exchange.record.origin = Some(id.into_owned().into());
                 let pid = std::process::id().to_string();
                 ok(exchange, &json!({"code": 0, "pid": pid, "moving": moving}));
             }
@@ -299,7 +299,7 @@ impl Operators {
                     "origin {id} is {}",
                     if draining { "draining" } else { "taken back" }
                 );
-                exchange.record.origin = Some(id.into_owned());
+                exchange.record.origin = Some(id.into_owned().into());
                 ok(
                     exchange,
                     &json!({"code": 0, "pid": std::process::id().to_string()}),

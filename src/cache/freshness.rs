@@ -18,16 +18,20 @@ pub const NOT_FOUND_TIME: Duration = Duration::from_millis(250);
 /// Whether others may share the answer to this request: a plain GET for the whole that says nothing of who asks, and
 /// does not itself forbid a stored answer (RFC 9111 section 5.2.1).
 pub fn is_plain(head: &RequestHead) -> bool {
+    head.method == "GET" && head.headers.one("range").is_none() && may_take_stored(head)
+}
+
+/// Whether the request may be answered from what is stored: it says nothing of who asks, has no conditions, and wants
+/// no answer of its own.
+pub fn may_take_stored(head: &RequestHead) -> bool {
     let personal = |name: &str| {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         let conditional = name
             .get(..3)
             .is_some_and(|start| start.eq_ignore_ascii_case("if-"));
-        is("range") || is("authorization") || is("cookie") || conditional
+        is("authorization") || is("cookie") || conditional
     };
-    head.method == "GET"
-        && !head.headers.iter().any(|(name, _)| personal(name))
-        && !wants_its_own(head)
+    !head.headers.iter().any(|(name, _)| personal(name)) && !wants_its_own(head)
 }
 
 /// `no-store` or `no-cache` of the request; `Pragma: no-cache` is how HTTP/1.0 says it (RFC 9111 section 5.4).

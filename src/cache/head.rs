@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct SharedHead {
     pub status: u16,
-    /// The header lines for players.
-    pub headers: Headers,
+    /// The header lines for players, without `Age`.
+    pub headers: Arc<Headers>,
     /// The body's length in bytes.
     pub length: u64,
     /// The origin that gave the answer; `None` for a 404 of several origins.

@@ -110,6 +110,11 @@ impl HlsCache {
         }
     }
 
+    /// A reader of the answer that is complete in memory, where there is one.
+    pub fn hit(&self, key: &Key) -> Option<EntryReader> {
+        self.context.table.ready(key).map(EntryReader::complete)
+    }
+
     /// Makes a reader that waits a further filler of its entry: the first one's origin is silent.
     pub fn attempt(
         &self,

@@ -144,6 +144,17 @@ impl CacheTable {
         TableLookup::First(entry)
     }
 
+    /// A complete, kept entry under that key.
+    pub fn ready(&self, key: &Key) -> Option<Arc<CacheEntry>> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let stored = state.entries.get(key)?;
+        stored.kept.filter(|kept| kept.until > now)?;
+        let entry = stored.entry.clone();
+        state.touch(key);
+        Some(entry)
+    }
+
     /// Keeps an entry until then, if it is still the one of that key.
     pub fn keep(&self, key: &Key, entry: &Arc<CacheEntry>, until: Instant) {
         let mut state = self.lock();

@@ -186,7 +186,7 @@ impl Delivery {
 
     fn note_origin(&mut self, channel: &Channel) {
         if let Some(source) = channel.source() {
-            self.body.record().origin = Some(source.address);
+            self.body.record().origin = Some(source.address.into());
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct FileRequest<'a> {
 
 /// What they come to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     NotModified,
     Whole,
     /// Bytes of the file, never none.
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
 
 impl FileRequest<'_> {
     /// In the order of RFC 9110 section 13.2.2, for a file with a strong `etag`.
-    pub(super) fn evaluate(&self, etag: &str, modified: SystemTime, length: u64) -> Outcome {
+    pub fn evaluate(&self, etag: &str, modified: SystemTime, length: u64) -> Outcome {
         let known = match (self.if_none_match, self.if_modified_since) {
             (Some(tags), _) => names(tags, etag),
             (None, Some(date)) => {

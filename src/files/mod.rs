@@ -12,7 +12,7 @@ mod path;
 use std::io;
 use std::path::PathBuf;
 
-pub use conditions::FileRequest;
+pub use conditions::{FileRequest, Outcome};
 use found::FileLookup;
 pub use found::{FileAnswer, FileBody};
 use path::FilePath;

@@ -1,6 +1,6 @@
 //! A request's head: read under limits, refused when doubtful, kept in a plain form.
 
-use crate::http::Headers;
+use crate::http::{Headers, Method};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ pub enum Version {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// Any token: the handlers know the methods.
-    pub method: String,
+    pub method: Method,
     /// Path and query, ASCII only; `*` for `OPTIONS *`. An absolute-form target is its path here.
     pub target: String,
     pub version: Version,
@@ -48,6 +48,17 @@ impl RequestHead {
     /// The path of the target, without its query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The head without target, host and header lines: what is left is how to answer.
+    pub fn without_lines(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            target: String::new(),
+            host: None,
+            headers: Headers::default(),
+            ..*self
+        }
     }
 
     /// The query of the target, without its question mark.
@@ -152,7 +163,7 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
         Some(_) => return Err(rejection(417, "Only Expect: 100-continue is understood.")),
     };
     Ok(RequestHead {
-        method: method.to_owned(),
+        method: Method::of(method),
         target,
         version,
         host,

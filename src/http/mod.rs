@@ -6,6 +6,8 @@ pub mod head;
 mod head_tests;
 mod headers;
 pub mod host;
+mod method;
 pub mod query;
 
 pub use headers::Headers;
+pub use method::Method;

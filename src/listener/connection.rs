@@ -6,6 +6,7 @@ use crate::http::head::{Rejection, RequestHead};
 use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, Phase, ReceivedRequest};
 use crate::listener::ids::RequestIds;
+use crate::listener::last_head::LastHead;
 use crate::listener::proxy_protocol::{self, Parsed};
 use crate::listener::socket::{receive, wait_for};
 use log::warn;
@@ -36,7 +37,7 @@ enum NoHead {
     Gone,
     Refused(Rejection),
     /// The head is good, its body is not.
-    RefusedBody(Rejection, Box<RequestHead>),
+    RefusedBody(Rejection, Arc<RequestHead>),
 }
 
 pub(super) struct Connection<'a> {
@@ -49,6 +50,7 @@ pub(super) struct Connection<'a> {
     client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
     unread: Vec<u8>,
+    last: LastHead,
 }
 
 impl<'a> Connection<'a> {
@@ -67,6 +69,7 @@ impl<'a> Connection<'a> {
             is_announced,
             client,
             unread,
+            last: LastHead::default(),
         }
     }
 
@@ -82,12 +85,15 @@ impl<'a> Connection<'a> {
             match self.next_request() {
                 Ok(request) => {
                     let long = self.queue.is_long(&request.head);
+                    if long || self.unread.capacity() > FIRST_READ {
+                        self.hold_little();
+                    }
                     if !self.client.pass(request) {
                         break;
                     }
                     if let Err(rejection) = self.queue.enter(&self.client) {
                         let head = self.client.take().map(|passed| passed.head);
-                        self.refuse(&rejection, head.as_ref());
+                        self.refuse(&rejection, head.as_deref());
                         break;
                     }
                     if self.watch(long) {
@@ -143,6 +149,14 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Lets go of what is held for the next head: a stream may run for hours.
+    fn hold_little(&mut self) {
+        self.last.forget();
+        if self.unread.is_empty() {
+            self.unread = Vec::new();
+        }
+    }
+
     fn next_request(&mut self) -> Result<ReceivedRequest, NoHead> {
         let head = self.next_head()?;
         let since = Instant::now();
@@ -151,20 +165,17 @@ impl<'a> Connection<'a> {
             false => None,
         };
         if head.chunked && max_chunked.is_none() {
-            return Err(NoHead::RefusedBody(head::LENGTH_REQUIRED, Box::new(head)));
+            return Err(NoHead::RefusedBody(head::LENGTH_REQUIRED, head));
         }
         if (head.body > 0 || head.chunked)
             && let Err(rejection) = self.queue.admit_body(&head)
         {
-            return Err(NoHead::RefusedBody(rejection, Box::new(head)));
+            return Err(NoHead::RefusedBody(rejection, head));
         }
         let body = match max_chunked {
             Some(max) => self.chunked_body(&head, max)?,
             None => self.body(&head)?,
         };
-        if self.unread.is_empty() {
-            self.unread = Vec::new(); // a stream may run for hours: hold no buffer for it
-        }
         let id = self.ids.next();
         Ok(ReceivedRequest {
             head,
@@ -174,7 +185,7 @@ impl<'a> Connection<'a> {
         })
     }
 
-    fn next_head(&mut self) -> Result<RequestHead, NoHead> {
+    fn next_head(&mut self) -> Result<Arc<RequestHead>, NoHead> {
         self.await_first_byte()?;
         if !self.client.begin_reading() {
             return Err(NoHead::Gone);
@@ -187,7 +198,8 @@ impl<'a> Connection<'a> {
                 self.unread.drain(..empty);
             }
             if let Some(length) = head::end_of_head(&self.unread, searched) {
-                let head = head::parse(&self.unread[..length]).map_err(NoHead::Refused)?;
+                let head = self.last.parse(&self.unread[..length]);
+                let head = head.map_err(NoHead::Refused)?;
                 self.unread.drain(..length);
                 return Ok(head);
             }

@@ -9,6 +9,7 @@
 mod client;
 mod connection;
 mod ids;
+mod last_head;
 #[expect(clippy::module_inception, reason = "the room's main noun")]
 mod listener;
 mod proxy_protocol;

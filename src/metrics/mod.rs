@@ -249,6 +249,7 @@ impl UpstreamObserver for Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Method;
     use std::time::Instant;
 
     fn render(metrics: &Metrics) -> String {
@@ -268,7 +269,14 @@ mod tests {
         let record = || {
             let peer = ([127, 0, 0, 1], 1).into();
             let (path, observer) = ("/live/a.flv".to_owned(), metrics.clone());
-            AccessRecord::new("id", peer, "GET", path, Instant::now(), observer)
+            AccessRecord::new(
+                "id".to_owned(),
+                peer,
+                Method::of("GET"),
+                path,
+                Instant::now(),
+                observer,
+            )
         };
         let mut answered = record();
         answered.kind = "live";

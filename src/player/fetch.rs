@@ -84,6 +84,7 @@ impl BufferedResponse {
             status: self.status,
             headers: to_player(&self.headers),
             length: self.length,
+            ..ResponseHead::default()
         };
         if !exchange.is_head() {
             exchange.answer(head, &self.body);
@@ -143,7 +144,7 @@ pub fn fetch(
     let mut log = FetchLog::since(record.since);
     let outcome = fetch_logging(context, &mut log, request, None);
     record.pick = log.pick;
-    record.origin = log.origin.or(record.origin.take());
+    record.origin = log.origin.map(Into::into).or(record.origin.take());
     record.detail = log.detail.or(record.detail.take());
     outcome
 }

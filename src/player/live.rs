@@ -181,7 +181,7 @@ fn join(
     headers: &Headers,
     source: &Source,
 ) {
-    exchange.record.origin = Some(source.address.clone());
+    exchange.record.origin = Some(source.address.clone().into());
     match deliver(context, exchange, stream, headers, source) {
         Some(delivery) => viewer.begin(delivery),
         None => viewer.release(),
@@ -200,6 +200,7 @@ fn deliver(
         status: 200,
         headers: headers.clone(),
         length: None,
+        ..ResponseHead::default()
     };
     exchange.forget_request();
     let stats = context.stats.live(stream, &source.origin, &source.address);

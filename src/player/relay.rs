@@ -32,6 +32,7 @@ pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: 
         status: response.status,
         headers: to_player(&response.headers),
         length: response.length,
+        ..ResponseHead::default()
     };
     let Ok(mut out) = exchange.start(&head) else {
         return;

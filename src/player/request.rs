@@ -1,13 +1,15 @@
 //! A request for media, parsed once: what every handler needs to know of it.
 
-use crate::balancer::Balancer;
-use crate::cache::freshness::is_plain;
+use crate::cache::freshness::{is_plain, may_take_stored};
+use crate::cache::key::Key;
 use crate::http::query::{own_session, query_value, without_spbhid};
+use crate::player::context::PlayerContext;
 use crate::player::hls::session::stream_of;
 use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
-use crate::stream::session::split_epoch;
+use crate::stream::session::{split_epoch, stream_of_session};
 use crate::stream::url::StreamUrl;
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A request for a live stream, a playlist or a segment.
@@ -26,6 +28,12 @@ pub struct MediaRequest {
     pub is_own_url: bool,
     /// Whether other players may share the answer: a plain GET for the whole that says nothing of who asks.
     pub cacheable: bool,
+    /// The name by which an answer in memory is found, also for HEAD and for a part; `None` where the request is
+    /// no HLS or wants an answer of its own.
+    pub key: Option<Key>,
+    /// Whether the same head means the same request later, too. A session that another proxy has made may be known
+    /// only later.
+    pub is_lasting: bool,
     /// Tells HLS players apart, which have no connection of their own to be told by.
     pub viewer: u64,
 }
@@ -34,8 +42,9 @@ impl MediaRequest {
     /// The media that a request asks for. Asks the shared Redis for a foreign session id, and nobody else.
     ///
     /// `None` for a live stream or a playlist whose URL names no stream.
-    pub fn parse(route: Route, exchange: &Exchange, balancer: &dyn Balancer) -> Option<Self> {
-        let head = &exchange.head;
+    pub fn parse(context: &PlayerContext, route: Route, exchange: &Exchange) -> Option<Self> {
+        let head = &*exchange.head;
+        let balancer = &**context.locator.balancer();
         let path = match route {
             Route::Playlist => without_parameters(head.path()),
             _ => head.path(),
@@ -57,16 +66,57 @@ impl MediaRequest {
         };
         let is_own_url =
             route != Route::Segment && stream.as_ref().is_some_and(|stream| is_own(stream, path));
+        let foreign = |id: Cow<'_, str>| stream_of_session(&id).is_none();
+        let key = stream
+            .as_ref()
+            .and_then(|stream| key(context, route, exchange, stream));
         Some(Self {
             route,
             stream,
             epoch: epoch(),
+            key,
+            is_lasting: !head.query().and_then(own_session).is_some_and(foreign),
             target: without_spbhid(&head.target).into_owned(),
             is_own_url,
             cacheable: is_plain(head),
             viewer: viewer(exchange),
         })
     }
+
+    /// The same request for what turned out to be a playlist, of the stream that the URL names where nothing else does.
+    pub fn as_playlist(&self, context: &PlayerContext, exchange: &Exchange) -> Self {
+        let head = &*exchange.head;
+        let path = without_parameters(head.path());
+        let by_url = || StreamUrl::of_request(head.host.as_deref(), path, head.query());
+        let stream = self.stream.clone().or_else(by_url);
+        let of = |stream| key(context, Route::Playlist, exchange, stream);
+        Self {
+            route: Route::Playlist,
+            key: stream.as_ref().and_then(of),
+            stream,
+            ..self.clone()
+        }
+    }
+}
+
+fn key(
+    context: &PlayerContext,
+    route: Route,
+    exchange: &Exchange,
+    stream: &StreamUrl,
+) -> Option<Key> {
+    let head = &*exchange.head;
+    if route == Route::Live || !context.cache.is_on() || !may_take_stored(head) {
+        return None;
+    }
+    Some(match route {
+        Route::Playlist => {
+            let peer = exchange.peer().ip();
+            let public = context.forwarding.public_host(&head.headers, peer);
+            Key::playlist(stream, head, public.as_deref())
+        }
+        _ => Key::segment(stream, head),
+    })
 }
 
 fn is_own(stream: &StreamUrl, path: &str) -> bool {

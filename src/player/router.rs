@@ -75,17 +75,50 @@ impl RequestHandler for Router {
             Route::Playlist | Route::Segment | Route::Live => self.media(route, exchange),
         }
     }
+
+    fn answer_now(&self, exchange: Exchange) -> Option<Exchange> {
+        self.hls_now(exchange)
+    }
 }
 
 impl Router {
+    fn hls_now(&self, mut exchange: Exchange) -> Option<Exchange> {
+        let route = route(&exchange.head.target);
+        let is_get = matches!(exchange.head.method.as_str(), "GET" | "HEAD");
+        let context = &*self.context;
+        if !is_get
+            || !matches!(route, Route::Playlist | Route::Segment)
+            || context.forwarding.is_loop(&exchange.head.headers)
+        {
+            return Some(exchange);
+        }
+        let Some(request) = self.parse(route, &exchange) else {
+            return Some(exchange);
+        };
+        exchange.record.kind = route.kind();
+        hls::answer_now(context, exchange, &request)
+    }
+
+    /// The media that a request asks for; of an HLS request once, for the connection's thread and for the worker, and
+    /// for later requests with the same head.
+    fn parse(&self, route: Route, exchange: &Exchange) -> Option<Arc<MediaRequest>> {
+        if let Some(request) = exchange.remembered::<MediaRequest>() {
+            return Some(request);
+        }
+        let request = Arc::new(MediaRequest::parse(&self.context, route, exchange)?);
+        if route != Route::Live && request.is_lasting {
+            exchange.remember(request.clone());
+        }
+        Some(request)
+    }
+
     fn media(&self, route: Route, exchange: Exchange) {
         let context = &self.context;
         if context.forwarding.is_loop(&exchange.head.headers) {
             let message = "This request has been here before: an origin's address leads back here.";
             return exchange.problem(508, message);
         }
-        let request = MediaRequest::parse(route, &exchange, &**context.locator.balancer());
-        let Some(request) = request else {
+        let Some(request) = self.parse(route, &exchange) else {
             return exchange.problem(
                 400,
                 "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.",

@@ -1,6 +1,7 @@
 //! What all exchanges of a server share.
 
 use crate::config::TrustedProxies;
+use crate::http::Method;
 use crate::http::head::RequestHead;
 use crate::runtime::semaphore::Semaphore;
 use crate::server::profile::ServerProfile;
@@ -50,12 +51,13 @@ impl ServerContext {
     /// fit for a log.
     pub(super) fn record(
         &self,
-        id: &str,
+        id: String,
         peer: SocketAddr,
         head: Option<&RequestHead>,
         since: Instant,
     ) -> AccessRecord {
-        let (method, path) = head.map_or(("-", "-"), |head| (&head.method, head.path()));
+        let method = head.map_or(Method::of("-"), |head| head.method.clone());
+        let path = head.map_or("-", |head| head.path());
         let path = self.profile.log_path(path).into_owned();
         let mut record = AccessRecord::new(id, peer, method, path, since, self.observer.clone());
         record.logged = self.access_log != AccessLog::Off;

@@ -1,6 +1,5 @@
 //! An exchange: one request, and the way its answer goes to the client.
 
-use crate::http::Headers;
 use crate::http::head::{RequestHead, Version};
 use crate::listener::{ClientConnection, Ending, ReceivedRequest};
 use crate::runtime::cancel::CancelToken;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A request with its client. It is answered once; dropped without, it is a 500.
 pub struct Exchange {
-    pub head: RequestHead,
+    pub head: Arc<RequestHead>,
     pub body: Vec<u8>,
     pub record: AccessRecord,
     pub(super) client: Arc<ClientConnection>,
@@ -23,6 +22,14 @@ pub struct Exchange {
     pub(super) answered: bool,
     /// A stream's, until it ends.
     permit: Option<Permit>,
+    /// Whether the connection stays open after the response.
+    keep_alive: bool,
+}
+
+/// What a handler has made of a head.
+struct Remembered<T> {
+    head: Arc<RequestHead>,
+    made: Arc<T>,
 }
 
 impl Exchange {
@@ -37,7 +44,8 @@ impl Exchange {
             id,
             since,
         } = received;
-        let record = context.record(&id, client.peer(), Some(&head), since);
+        let record = context.record(id, client.peer(), Some(&*head), since);
+        let keep_alive = head.keep_alive;
         Self {
             head,
             body,
@@ -46,6 +54,7 @@ impl Exchange {
             context,
             answered: false,
             permit: None,
+            keep_alive,
         }
     }
 
@@ -64,10 +73,37 @@ impl Exchange {
         self.permit.is_some()
     }
 
+    /// What was kept by [`Exchange::remember`] for an earlier request with the very same head on this connection.
+    pub fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let memo = self.client.memo()?.downcast::<Remembered<T>>().ok()?;
+        Arc::ptr_eq(&memo.head, &self.head).then(|| memo.made.clone())
+    }
+
+    /// Keeps what a handler has made of this request's head: for the worker that gets the request next, and for later
+    /// requests of the connection with the same head.
+    pub fn remember<T: Send + Sync + 'static>(&self, made: Arc<T>) {
+        let head = self.head.clone();
+        let memo = Arc::new(Remembered { head, made });
+        self.client.remember(Some(memo));
+    }
+
+    /// Gives the request back to its connection, unanswered and unlogged, for another thread to take.
+    pub(super) fn hand_back(mut self) {
+        self.answered = true;
+        let id = self.record.forget();
+        let request = ReceivedRequest {
+            head: self.head.clone(),
+            body: std::mem::take(&mut self.body),
+            id,
+            since: self.record.since,
+        };
+        self.client.give_back(request);
+    }
+
     /// Lets go of what the rest of the exchange does not need: a stream may run for hours.
     pub fn forget_request(&mut self) {
-        self.head.headers = Headers::default();
-        self.head.target = String::new();
+        self.client.remember(None);
+        self.head = Arc::new(self.head.without_lines());
         self.body = Vec::new();
     }
 
@@ -142,12 +178,12 @@ impl Exchange {
     /// Decides, when the head is rendered, whether the client is told that the connection stays open.
     fn decide_keep_alive(&mut self) -> bool {
         let ends = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        self.head.keep_alive &= !ends(&self.context.closing) && !ends(&self.context.handed_over);
-        self.head.keep_alive
+        self.keep_alive &= !ends(&self.context.closing) && !ends(&self.context.handed_over);
+        self.keep_alive
     }
 
     fn keeps_alive(&self) -> bool {
-        self.head.keep_alive && !self.context.closing.load(Ordering::Relaxed)
+        self.keep_alive && !self.context.closing.load(Ordering::Relaxed)
     }
 
     /// How a whole response of known end leaves the connection.
@@ -167,7 +203,7 @@ impl Exchange {
 
     fn give_up(&mut self, head: ResponseHead, message: &str) {
         self.answered = true;
-        self.head.keep_alive = false;
+        self.keep_alive = false;
         self.record.respond(head.status);
         let bytes = error_bytes(
             self.context.profile,
@@ -195,7 +231,7 @@ impl Exchange {
             (None, Version::Http10) => Framing::UntilClose,
         };
         if framing == Framing::UntilClose {
-            self.head.keep_alive = false;
+            self.keep_alive = false;
         }
         let profile = self.context.profile;
         let connection = profile.connection(self.decide_keep_alive(), self.head.version);

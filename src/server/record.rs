@@ -1,6 +1,8 @@
 //! What is kept of a request, and said of it in one log line when it ends.
 
+use crate::http::Method;
 use log::{Level, log};
+use std::borrow::Cow;
 use std::fmt::{self, Debug, Display};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,7 +34,7 @@ pub struct AccessRecord {
     pub vhost: Option<String>,
     /// The player's program, for JSON lines; `None` where it is not logged.
     pub user_agent: Option<String>,
-    pub method: String,
+    pub method: Method,
     /// Without the query: tokens do not belong in logs.
     pub path: String,
     /// What was asked for, in a word of the service's; what no handler saw is [`REFUSED`].
@@ -45,7 +47,7 @@ pub struct AccessRecord {
     pub bytes: u64,
     pub since: Instant,
     /// The origin that answered, or was asked last.
-    pub origin: Option<String>,
+    pub origin: Option<Cow<'static, str>>,
     /// Why it ended early or badly, for the log only.
     pub detail: Option<String>,
     /// How loud the log line is: `Info`, unless the handler knows that nobody asked for it.
@@ -63,20 +65,20 @@ impl AccessRecord {
     /// Begins a record of a request whose head was whole at `since`. `path` is the one to log, without a query;
     /// `observer` is told when the request ends.
     pub fn new(
-        id: &str,
+        id: String,
         peer: SocketAddr,
-        method: &str,
+        method: Method,
         path: String,
         since: Instant,
         observer: Arc<dyn RequestObserver>,
     ) -> Self {
         Self {
-            id: id.to_owned(),
+            id,
             peer,
             viewer: peer.ip(),
             vhost: None,
             user_agent: None,
-            method: method.to_owned(),
+            method,
             path,
             kind: REFUSED,
             pick: None,
@@ -103,6 +105,12 @@ impl AccessRecord {
     /// Time from the request's whole head to the response's; `None` where none was sent by a handler.
     pub fn until_head(&self) -> Option<Duration> {
         self.until_head
+    }
+
+    /// Ends the record without a word; returns the request's id. Another record of the same request follows.
+    pub(super) fn forget(&mut self) -> String {
+        self.ended = true;
+        std::mem::take(&mut self.id)
     }
 
     /// Time since the head was whole.

@@ -3,7 +3,8 @@
 use crate::http::Headers;
 use crate::server::profile::{SERVER, ServerProfile, reason};
 use std::io::Write;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// A response's head as a handler wants it.
 #[derive(Debug, Default)]
@@ -13,6 +14,10 @@ pub struct ResponseHead {
     pub headers: Headers,
     /// The body's length in bytes, where it is known.
     pub length: Option<u64>,
+    /// Header lines that other responses have too: they are sent before `headers`, and copied for none of them.
+    pub shared: Option<Arc<Headers>>,
+    /// The `Age` line, in seconds (RFC 9111 section 5.1).
+    pub age: Option<Duration>,
 }
 
 impl ResponseHead {
@@ -49,7 +54,7 @@ pub(super) fn head_bytes(
     connection: &str,
 ) -> Vec<u8> {
     let status = head.status;
-    let date = httpdate::fmt_http_date(SystemTime::now());
+    let date = httpdate::HttpDate::from(SystemTime::now());
     let mut bytes = Vec::with_capacity(768);
     // Writing to a Vec cannot fail.
     let _ = write!(
@@ -58,11 +63,15 @@ pub(super) fn head_bytes(
         reason(status),
         profile.headers(),
     );
-    for (name, value) in head.headers.iter() {
+    let shared = head.shared.iter().flat_map(|headers| headers.iter());
+    for (name, value) in shared.chain(head.headers.iter()) {
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value);
         bytes.extend_from_slice(b"\r\n");
+    }
+    if let Some(age) = head.age {
+        let _ = write!(bytes, "Age: {}\r\n", age.as_secs());
     }
     // RFC 9110 section 8.6: none with 1xx and 204; with 304 it would be the 200's, which we know only
     // where the origin said it.

@@ -1,7 +1,7 @@
 //! The private tiny_http server between a listener and its workers, and its accept loop.
 
 use crate::http::head::{Rejection, RequestHead};
-use crate::listener::{ClientConnection, ConnectionTable, RequestQueue};
+use crate::listener::{ClientConnection, ConnectionTable, ReceivedRequest, RequestQueue};
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::Permit;
 use crate::server::context::ServerContext;
@@ -46,6 +46,13 @@ pub trait RequestHandler: Send + Sync + 'static {
 
     /// Answers a request.
     fn handle(&self, exchange: Exchange);
+
+    /// Answers a request whose answer is complete in memory, on the thread of its connection: no other thread is woken
+    /// for it. Asks nobody and waits for nobody but the client. Returns the exchange where the answer is not there: a
+    /// worker gets it.
+    fn answer_now(&self, exchange: Exchange) -> Option<Exchange> {
+        Some(exchange)
+    }
 }
 
 /// A job for a worker: tiny_http's request, whose client waits in the listener's table.
@@ -207,6 +214,28 @@ impl Server {
         exchange.answer_at_once(head, message);
     }
 
+    /// Answers a short request on this thread where its answer is in memory; returns whether that was so.
+    fn answers_now(&self, client: &Arc<ClientConnection>) -> bool {
+        let is_long = |request: &ReceivedRequest| {
+            let RequestHead { method, target, .. } = &*request.head;
+            self.handler.is_long(method.as_str(), target)
+        };
+        if client.with_request(is_long).unwrap_or(true) {
+            return false;
+        }
+        let Some(received) = client.take() else {
+            return true; // the connection is being ended
+        };
+        let exchange = Exchange::new(received, client.clone(), self.context.clone());
+        match self.handler.answer_now(exchange) {
+            None => true,
+            Some(exchange) => {
+                exchange.hand_back();
+                false
+            }
+        }
+    }
+
     /// Builds the private server anew. Requests that were inside the old one get a 503.
     fn rebuild(&self, broken: &Arc<tiny_http::Server>) {
         let mut private = self.private();
@@ -239,14 +268,17 @@ impl RequestQueue for Server {
     }
 
     fn is_long(&self, head: &RequestHead) -> bool {
-        self.handler.is_long(&head.method, &head.target)
+        self.handler.is_long(head.method.as_str(), &head.target)
     }
 
     fn enter(&self, client: &Arc<ClientConnection>) -> Result<(), Rejection> {
+        if self.answers_now(client) {
+            return Ok(());
+        }
         // The header lines stay with the client: tiny_http knows only ASCII, HTTP does not, and they
         // are parsed already.
         let head = client.with_request(|request| {
-            let RequestHead { method, target, .. } = &request.head;
+            let RequestHead { method, target, .. } = &*request.head;
             format!(
                 "{method} {target} HTTP/1.1\r\n{CLIENT}: {}\r\n\r\n",
                 client.id
@@ -283,7 +315,9 @@ impl RequestQueue for Server {
         rejection: &Rejection,
         head: Option<&RequestHead>,
     ) {
-        let mut record = self.context.record(id, client.peer(), head, Instant::now());
+        let mut record = self
+            .context
+            .record(id.to_owned(), client.peer(), head, Instant::now());
         record.status = rejection.status;
         record.detail = Some(rejection.message.to_owned());
         let mut response = ResponseHead::new(rejection.status);

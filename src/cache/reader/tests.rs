@@ -2,7 +2,6 @@ use super::*;
 use crate::cache::body::BLOCK;
 use crate::cache::entry::EntryMatch;
 use crate::cache::head::{EntryHead, Retention, SharedHead};
-use crate::http::Headers;
 use crate::stream::origin_id::OriginId;
 use proptest::prelude::*;
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +19,7 @@ fn first(entry: &Arc<CacheEntry>, client: &Arc<CancelToken>) -> EntryReader {
 fn shared(length: usize) -> EntryHead {
     EntryHead::Shared(Arc::new(SharedHead {
         status: 200,
-        headers: Headers::default(),
+        headers: Arc::default(),
         length: length as u64,
         origin: None,
         address: String::new(),

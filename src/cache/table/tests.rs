@@ -17,7 +17,7 @@ fn complete(entry: &CacheEntry, body: &[u8]) {
     entry.fill(body);
     entry.publish(EntryHead::Shared(Arc::new(SharedHead {
         status: 200,
-        headers: crate::http::Headers::default(),
+        headers: Arc::default(),
         length: body.len() as u64,
         origin: Some("o".into()),
         address: String::new(),

@@ -20,7 +20,7 @@ fn pair() -> (ClientConnection, TcpStream) {
 
 fn request() -> ReceivedRequest {
     ReceivedRequest {
-        head: parse(b"GET /live/a.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap(),
+        head: Arc::new(parse(b"GET /live/a.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap()),
         body: Vec::new(),
         id: "x-1".to_owned(),
         since: Instant::now(),

@@ -4,27 +4,22 @@ use crate::cache::Lookup;
 use crate::cache::guard::FillGuard;
 use crate::cache::head::{EntryHead, FailedFetch, SharedHead};
 use crate::cache::key::Key;
-use crate::cache::reader::{EntryReader, Next, Waited};
+use crate::cache::reader::{EntryReader, Waited};
 use crate::player::context::PlayerContext;
+use crate::player::hls::send::SharedAnswer;
 use crate::player::request::MediaRequest;
+use crate::player::route::Route;
 use crate::player::waits::OriginWait;
-use crate::server::body::ResponseBody;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::stream::origin_id::OriginId;
-use crate::stream::stats::ByteCounter;
 use crate::stream::url::StreamUrl;
 use log::debug;
-use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 /// A request that finds an outdated answer again and again, for its stream moves all the time, goes on its own after so
 /// many.
 const MAX_TURNS: usize = 3;
-/// What the log has for the origin of an answer that was in memory.
-const MEMORY: &str = "memory";
-
 /// A request that has to ask an origin.
 pub struct Asking {
     pub exchange: Exchange,
@@ -34,20 +29,45 @@ pub struct Asking {
     pub wait: OriginWait,
 }
 
-/// Answers a request from what is shared, waiting for an answer that is on its way. Without a key nothing is shared.
-/// `viewer` is for the statistics of viewers.
+/// Answers a request at once, where its answer is complete in memory and is what the stream's origin would give now.
+/// Asks no origin and waits for nobody but the client. Returns the exchange where its answer is not in memory.
+pub fn answer_now(
+    context: &PlayerContext,
+    exchange: Exchange,
+    request: &MediaRequest,
+) -> Option<Exchange> {
+    let Some((key, reader)) = hit(context, request) else {
+        return Some(exchange);
+    };
+    let Waited::Head(head) = reader.head() else {
+        return Some(exchange);
+    };
+    let pin = pin(context, key.stream());
+    match found(context, exchange, key, &reader, head, pin, request) {
+        ControlFlow::Break(()) => None,
+        ControlFlow::Continue(exchange) => Some(exchange),
+    }
+}
+
+fn hit<'a>(context: &PlayerContext, request: &'a MediaRequest) -> Option<(&'a Key, EntryReader)> {
+    let key = request.key.as_ref()?;
+    Some((key, context.cache.hit(key)?))
+}
+
+/// Answers a request from what is shared, waiting for an answer that is on its way.
 ///
 /// `None` when the request has been answered; else it has to ask an origin.
 pub fn answer(
     context: &PlayerContext,
     mut exchange: Exchange,
-    key: Option<&Key>,
     request: &MediaRequest,
-    viewer: Option<u64>,
 ) -> Option<Asking> {
+    let key = request.key.as_ref().filter(|_| request.cacheable);
     let mut wait = None;
     for _ in 0..MAX_TURNS {
-        let Some(key) = key else { break };
+        let Some(key) = key else {
+            break;
+        };
         let pin = pin(context, key.stream());
         let reader = match context.cache.enter(key, pin.clone(), exchange.cancel()) {
             Lookup::Hit(reader) | Lookup::Wait(reader) => reader,
@@ -81,7 +101,7 @@ pub fn answer(
             break;
         }
         wait = None; // the answer is here, and the player may be slow
-        exchange = match found(context, exchange, key, &reader, head, pin, viewer) {
+        exchange = match found(context, exchange, key, &reader, head, pin, request) {
             ControlFlow::Break(()) => return None,
             ControlFlow::Continue(exchange) => exchange,
         };
@@ -127,12 +147,12 @@ fn too_many(mut exchange: Exchange) -> Option<Asking> {
 /// look again.
 fn found(
     context: &PlayerContext,
-    mut exchange: Exchange,
+    exchange: Exchange,
     key: &Key,
     reader: &EntryReader,
     head: EntryHead,
     pin: Option<OriginId>,
-    viewer: Option<u64>,
+    request: &MediaRequest,
 ) -> ControlFlow<(), Exchange> {
     match head {
         EntryHead::Alone => return ControlFlow::Continue(exchange),
@@ -142,9 +162,16 @@ fn found(
                 return ControlFlow::Continue(exchange);
             }
             context.cache.count(reader);
-            note(&mut exchange, reader, &shared);
-            let stream = key.stream();
-            send(context, exchange, reader, &shared, stream, viewer, true);
+            let is_playlist = request.route == Route::Playlist;
+            let answer = SharedAnswer {
+                reader,
+                head: &shared,
+                stream: key.stream(),
+                viewer: is_playlist.then_some(request.viewer),
+                takes_ranges: !is_playlist,
+                is_later: true,
+            };
+            answer.send(context, exchange);
         }
         EntryHead::Failed(failed) => {
             if !holds(context, &exchange, reader, &failed, pin) {
@@ -173,16 +200,6 @@ fn holds(
     }
     // The filler came first, and was held for its own time. This player has time left.
     failed.failure.status != 404 || exchange.record.elapsed() >= context.locator.wait()
-}
-
-/// Sends the filler the answer that comes in for all.
-pub fn fill(context: &PlayerContext, exchange: Exchange, reader: &EntryReader, stream: &StreamUrl) {
-    match reader.head() {
-        Waited::Head(EntryHead::Shared(shared)) => {
-            send(context, exchange, reader, &shared, stream, None, false)
-        }
-        _ => exchange.abandon("the client left while its segment was asked for"),
-    }
 }
 
 /// The origin that a stream is pinned to.
@@ -216,88 +233,4 @@ fn is_current(
         candidates.iter().any(|candidate| candidate.id == *origin)
     };
     pin == shared.pin && shared.origin.as_ref().is_none_or(known)
-}
-
-fn note(exchange: &mut Exchange, reader: &EntryReader, shared: &SharedHead) {
-    let record = &mut exchange.record;
-    if reader.came_whole() {
-        record.origin = Some(MEMORY.to_owned());
-        return;
-    }
-    if !shared.address.is_empty() {
-        record.origin = Some(shared.address.clone());
-    }
-    record.detail = Some("shared".to_owned());
-}
-
-fn send(
-    context: &PlayerContext,
-    exchange: Exchange,
-    reader: &EntryReader,
-    shared: &SharedHead,
-    stream: &StreamUrl,
-    player: Option<u64>,
-    aged: bool,
-) {
-    let mut head = ResponseHead {
-        status: shared.status,
-        headers: shared.headers.clone(),
-        length: Some(shared.length),
-    };
-    if aged {
-        let age = shared.age + shared.came.elapsed();
-        head.headers.remove("age");
-        head = head.with("Age", age.as_secs().to_string());
-    }
-    let meter = shared
-        .origin
-        .as_ref()
-        .map(|origin| context.stats.touch(stream, origin, &shared.address, player));
-    let mut batch = Vec::new();
-    let mut behind = reader.ready(0, &mut batch);
-    let mut out = match exchange.start_with(&head, &rest(&batch, behind)) {
-        Ok(out) => out,
-        Err(_) => return, // the record says why
-    };
-    let mut at = out.record().bytes;
-    count(&meter, at);
-    loop {
-        behind = match reader.next(at, &mut batch) {
-            Next::Bytes(behind) => behind,
-            Next::End => {
-                // An error is the client's leaving at the very end; the record has its bytes.
-                let _ = out.finish();
-                return;
-            }
-            Next::Broken(why) => return out.break_off(&format!("the origin broke off: {why}")),
-            Next::Left => return out.break_off("the client left"),
-        };
-        let sent = write(&mut out, &rest(&batch, behind), &meter);
-        at = out.record().bytes;
-        if let Err(error) = sent {
-            return out.break_off(&format!("the client went: {error}"));
-        }
-    }
-}
-
-/// The blocks as parts, without what is behind in the first one.
-fn rest(batch: &[Arc<[u8]>], behind: usize) -> Vec<&[u8]> {
-    let mut parts: Vec<&[u8]> = batch.iter().map(|block| &**block).collect();
-    if let Some(first) = parts.first_mut() {
-        *first = &first[behind..];
-    }
-    parts
-}
-
-fn write(out: &mut ResponseBody, parts: &[&[u8]], meter: &Option<ByteCounter>) -> io::Result<()> {
-    let before = out.record().bytes;
-    let sent = out.write_parts(parts);
-    count(meter, out.record().bytes - before);
-    sent
-}
-
-fn count(meter: &Option<ByteCounter>, bytes: u64) {
-    if let Some(meter) = meter {
-        meter.add(bytes);
-    }
 }

@@ -8,6 +8,7 @@ use crate::cache::freshness::{
 use crate::cache::guard::FillGuard;
 use crate::cache::head::{Retention, SharedHead};
 use crate::cache::reader::EntryReader;
+use crate::http::Headers;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{BufferedResponse, Fetched};
 use crate::player::hls::cached::pin;
@@ -15,6 +16,7 @@ use crate::server::failure::Failure;
 use crate::server::response::ResponseHead;
 use crate::upstream::OriginResponse;
 use crate::upstream::forwarding::to_player;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Whether others may have a playlist.
@@ -47,7 +49,7 @@ pub fn playlist(
     let now = Instant::now();
     let shared = SharedHead {
         status: head.status,
-        headers: head.headers.clone(),
+        headers: without_age(head.headers.clone()),
         length: body.len() as u64,
         origin: Some(origin.id.clone()),
         address: address.to_owned(),
@@ -64,7 +66,7 @@ pub fn last(context: &PlayerContext, fill: FillGuard, head: &ResponseHead, body:
     let now = Instant::now();
     let shared = SharedHead {
         status: head.status,
-        headers: head.headers.clone(),
+        headers: without_age(head.headers.clone()),
         length: body.len() as u64,
         origin: None,
         address: String::new(),
@@ -90,7 +92,7 @@ pub fn not_found(context: &PlayerContext, fill: Option<FillGuard>, answer: &Buff
     let now = Instant::now();
     let shared = SharedHead {
         status: answer.status,
-        headers: to_player(&answer.headers),
+        headers: without_age(to_player(&answer.headers)),
         length: answer.body.len() as u64,
         origin: None,
         address: String::new(),
@@ -136,7 +138,7 @@ pub fn segment(
     let limit = time_limit(path).unwrap_or(Duration::MAX);
     let shared = SharedHead {
         status: response.status,
-        headers: to_player(&response.headers),
+        headers: without_age(to_player(&response.headers)),
         length,
         origin: Some(fetched.origin.id.clone()),
         address: fetched.address.clone(),
@@ -170,4 +172,10 @@ pub fn segment(
         };
         Box::new((fetched, reader))
     })
+}
+
+/// The header lines that are the same in all responses; the age is not.
+fn without_age(mut headers: Headers) -> Arc<Headers> {
+    headers.remove("age");
+    Arc::new(headers)
 }

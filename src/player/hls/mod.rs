@@ -16,6 +16,7 @@ mod redirect;
 mod reload;
 mod rewrite;
 mod segment;
+mod send;
 pub mod session;
 pub mod state;
 mod syntax;
@@ -23,5 +24,6 @@ mod timeline;
 mod timelines;
 mod variables;
 
+pub use cached::answer_now;
 pub use playlist::playlist;
 pub use segment::segment;

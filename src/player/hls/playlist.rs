@@ -3,7 +3,6 @@
 use crate::cache::directive::directive;
 use crate::cache::freshness::PLAYLIST_TIME;
 use crate::cache::guard::FillGuard;
-use crate::cache::key::Key;
 use crate::http::Headers;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{Fetched, MAX_BUFFERED_BODY, keep};
@@ -38,10 +37,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     };
     let peer = exchange.peer().ip();
     let public_host = context.forwarding.public_host(&exchange.head.headers, peer);
-    let key = (context.cache.is_on() && request.cacheable)
-        .then(|| Key::playlist(stream, &exchange.head, public_host.as_deref()));
-    let viewer = Some(request.viewer);
-    let Some(asking) = cached::answer(context, exchange, key.as_ref(), request, viewer) else {
+    let Some(asking) = cached::answer(context, exchange, request) else {
         return;
     };
     let cached::Asking {
@@ -124,6 +120,7 @@ fn answer(
         status: 200,
         headers: for_player(&found.answer.headers),
         length: None,
+        ..ResponseHead::default()
     };
     let is_master = is_master(&body);
     if let Some(fill) = fill {
@@ -167,6 +164,7 @@ fn again(
         status: 200,
         headers: last.headers.clone(),
         length: None,
+        ..ResponseHead::default()
     };
     if let Some(fill) = fill {
         filling::last(context, fill, &head, &last.body);

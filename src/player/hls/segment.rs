@@ -1,7 +1,6 @@
 //! Segments, initialization sections and keys: relayed from the origin of their session, or shared.
 
 use crate::cache::guard::FillGuard;
-use crate::cache::key::Key;
 use crate::cache::reader::EntryReader;
 use crate::http::Headers;
 use crate::http::query::own_session;
@@ -13,12 +12,11 @@ use crate::player::hls::playlist::playlist;
 use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
-use crate::player::hls::{cached, filling};
+use crate::player::hls::{cached, filling, send};
 use crate::player::live_relay::LiveRelay;
 use crate::player::reach::is_for_players;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
-use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::stream::origin_id::OriginId;
@@ -27,13 +25,7 @@ use percent_encoding::utf8_percent_encode;
 
 /// Answers a request for a segment, an initialization section or a key.
 pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
-    let key = match &request.stream {
-        Some(stream) if context.cache.is_on() && request.cacheable => {
-            Some(Key::segment(stream, &exchange.head))
-        }
-        _ => None,
-    };
-    let Some(asking) = cached::answer(context, exchange, key.as_ref(), request, None) else {
+    let Some(asking) = cached::answer(context, exchange, request) else {
         return;
     };
     let cached::Asking {
@@ -138,14 +130,7 @@ pub fn is_playlist_type(headers: &Headers) -> bool {
 
 /// Answers with the playlist that a URL of another kind turned out to be.
 pub fn as_playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequest) {
-    let head = &exchange.head;
-    let path = without_parameters(head.path());
-    let by_url = || StreamUrl::of_request(head.host.as_deref(), path, head.query());
-    let request = MediaRequest {
-        route: Route::Playlist,
-        stream: request.stream.clone().or_else(by_url),
-        ..request.clone()
-    };
+    let request = request.as_playlist(context, &exchange);
     playlist(context, exchange, &request);
 }
 
@@ -212,7 +197,7 @@ fn share_segment(
         return answer.answer(exchange);
     }
     match filling::segment(context, fill, exchange.head.path(), fetched) {
-        Ok(reader) => cached::fill(context, exchange, &reader, stream),
+        Ok(reader) => send::fill(context, exchange, &reader, stream),
         Err(own) => {
             let (fetched, reader) = *own;
             relay_segment(context, exchange, stream, fetched, reader);

@@ -1,6 +1,7 @@
 //! HLS: playlists and segments, from their origin and from memory.
 
 mod endless;
+mod from_memory;
 mod one_for_another;
 mod playlists;
 mod reach;
