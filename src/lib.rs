@@ -11,7 +11,7 @@
 //!            │ sockets,  (clean heads,           (runtime)   (player)  (which     (ureq)   (io::copy)
 //!            │ limits     private)                            │         origin?)
 //!            │                                                └► channel: a live stream that is pulled once
-//!            └► cache: what is whole in memory
+//!            └► cache: what is whole in memory is answered on the connection's own thread
 //! ```
 //!
 //! One direction, no way back. The listener owns the public sockets and reads one head at a time. A head that passes

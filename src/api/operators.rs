@@ -172,7 +172,7 @@ impl RequestHandler for Operators {
         exchange.record.routine = route.is_polled();
         if let Err(refused) = self.guard.check(&exchange) {
             if route == Route::Register {
-                self.warn(exchange.record.viewer, refused.message);
+                self.warn(exchange.record.labels.viewer, refused.message);
             }
             return refuse(exchange, refused);
         }
@@ -249,7 +249,7 @@ impl Operators {
     }
 
     fn register(&self, exchange: Exchange) {
-        let peer = exchange.record.viewer;
+        let peer = exchange.record.labels.viewer;
         let origin = match heartbeat::parse(&exchange.body) {
             Ok(origin) => origin,
             Err(bad) => {

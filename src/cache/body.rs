@@ -1,9 +1,12 @@
 //! A body as a list of blocks that never change: readers take references to them, never copies.
 
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Size of a block, in bytes.
 pub const BLOCK: usize = 64 * 1024;
+/// Blocks that a reader has taken: a playlist is one, so that a list of them needs no memory.
+pub type Batch = SmallVec<[Arc<[u8]>; 2]>;
 /// Blocks that a reader takes at once: what one call may hand to its socket.
 const MAX_AT_ONCE: usize = 16;
 
@@ -45,7 +48,7 @@ impl BodyBlocks {
 
     /// Puts the blocks from byte `at` on into `batch`. Returns how many bytes of the first one lie before `at`; `None`
     /// where nothing has come at `at` yet.
-    pub fn take(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> Option<usize> {
+    pub fn take(&self, at: u64, batch: &mut Batch) -> Option<usize> {
         let at = usize::try_from(at).ok()?;
         let settled: usize = match self.blocks.last() {
             Some(last) => (self.blocks.len() - 1) * BLOCK + last.len(),

@@ -18,7 +18,7 @@
 //! - `table`, `memory`, `unshareable`: what is under way, kept, and known not to be shareable; all bounded.
 //! - [`counters`]: what sharing was good for.
 
-mod body;
+pub mod body;
 pub mod counters;
 pub mod directive;
 pub mod entry;

@@ -1,5 +1,6 @@
 //! A request that reads an entry: it waits, reads at its own pace, and may leave at any time.
 
+use crate::cache::body::Batch;
 use crate::cache::entry::{CacheEntry, EntryState, PATIENCE};
 use crate::cache::head::EntryHead;
 use crate::runtime::cancel::{CancelListener, CancelToken};
@@ -131,13 +132,13 @@ impl EntryReader {
 
     /// Takes what there is from byte `at` on into `batch`, which is emptied first; does not wait. Returns how many
     /// bytes of its first block lie before `at`.
-    pub fn ready(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> usize {
+    pub fn ready(&self, at: u64, batch: &mut Batch) -> usize {
         batch.clear();
         self.entry.lock().body.take(at, batch).unwrap_or(0)
     }
 
     /// Waits for what comes at byte `at`, into `batch`, which is emptied first.
-    pub fn next(&self, at: u64, batch: &mut Vec<Arc<[u8]>>) -> Next {
+    pub fn next(&self, at: u64, batch: &mut Batch) -> Next {
         batch.clear();
         let mut state = self.entry.lock();
         loop {

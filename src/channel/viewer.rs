@@ -487,7 +487,7 @@ impl Delivery {
             let record = self.body.record();
             info!(
                 "{} {} {} is too far behind and goes on at the newest key frame",
-                record.id, record.peer, record.path
+                record.id, record.peer, record.labels.path
             );
         }
     }

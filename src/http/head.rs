@@ -1,6 +1,6 @@
 //! A request's head: read under limits, refused when doubtful, kept in a plain form.
 
-use crate::http::{Headers, Method};
+use crate::http::{Headers, Memo, Method};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
@@ -42,6 +42,10 @@ pub struct RequestHead {
     pub chunked: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// What the log says of the request.
+    pub labels: Memo,
+    /// What the handler has made of the head.
+    pub made: Memo,
 }
 
 impl RequestHead {
@@ -57,6 +61,8 @@ impl RequestHead {
             target: String::new(),
             host: None,
             headers: Headers::default(),
+            labels: Memo::default(),
+            made: Memo::default(),
             ..*self
         }
     }
@@ -178,6 +184,8 @@ pub fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
         body,
         chunked,
         expects_continue,
+        labels: Memo::default(),
+        made: Memo::default(),
     })
 }
 

@@ -6,8 +6,10 @@ pub mod head;
 mod head_tests;
 mod headers;
 pub mod host;
+mod memo;
 mod method;
 pub mod query;
 
 pub use headers::Headers;
+pub use memo::Memo;
 pub use method::Method;

@@ -1,6 +1,7 @@
 //! A client: its socket, what it asked for, and where the exchange with it stands.
 
 use crate::http::head::RequestHead;
+use crate::listener::ids::RequestId;
 use crate::listener::socket::wait_for;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
@@ -8,7 +9,6 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
-use std::any::Any;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +18,13 @@ use std::time::{Duration, Instant};
 /// Parts of a message that the system takes at once, on Linux.
 const MAX_PARTS: usize = 1024;
 
-/// A value of the handler's, which this room knows nothing of.
-pub type Memo = Arc<dyn Any + Send + Sync>;
-
 /// A request that has passed the listener: the head, and the body where one was read.
 #[derive(Debug)]
 pub struct ReceivedRequest {
     pub head: Arc<RequestHead>,
     pub body: Vec<u8>,
     /// The request's id, as the player and the log see it.
-    pub id: String,
+    pub id: RequestId,
     /// When its head was whole.
     pub since: Instant,
 }
@@ -68,8 +65,6 @@ pub struct ClientConnection {
     announced: OnceLock<SocketAddr>,
     /// Cut when the client leaves while it is served.
     pub cancel: Arc<CancelToken>,
-    /// What the handler has made of the last request, for the next one.
-    memo: Mutex<Option<Memo>>,
     socket: TcpStream,
     /// This side has ended the connection while it was served.
     cut: AtomicBool,
@@ -98,7 +93,6 @@ impl ClientConnection {
             socket_peer: peer,
             announced: OnceLock::new(),
             cancel: CancelToken::new(),
-            memo: Mutex::new(None),
             socket,
             cut: AtomicBool::new(false),
             state: Mutex::new(ClientState {
@@ -181,16 +175,6 @@ impl ClientConnection {
     /// The worker takes the request; `None` when somebody else has taken it.
     pub fn take(&self) -> Option<ReceivedRequest> {
         self.lock().request.take()
-    }
-
-    /// What was kept by [`ClientConnection::remember`].
-    pub fn memo(&self) -> Option<Memo> {
-        self.memo.lock().clone()
-    }
-
-    /// Keeps a value of the handler's until the next one, or until the connection ends.
-    pub fn remember(&self, memo: Option<Memo>) {
-        *self.memo.lock() = memo;
     }
 
     /// Gives a request back that was taken and not answered: it waits for a worker again.

@@ -105,7 +105,7 @@ impl Listener {
         // process's, too.
         socket.set_nonblocking(true)?;
         Ok(Arc::new(Self {
-            ids: RequestIds::new(settings.id_prefix.clone()),
+            ids: RequestIds::new(&settings.id_prefix),
             settings,
             address: socket.local_addr()?,
             socket: Mutex::new(Some(Arc::new(socket))),

@@ -17,6 +17,7 @@ mod socket;
 mod table;
 
 pub use client::{ClientConnection, Ending, ReceivedRequest};
+pub use ids::RequestId;
 pub use listener::{Admission, Closing, Listener, Settings};
 pub use table::ConnectionTable;
 
@@ -49,7 +50,7 @@ pub trait RequestQueue: Send + Sync {
     fn refuse(
         &self,
         client: &ClientConnection,
-        id: &str,
+        id: &RequestId,
         rejection: &Rejection,
         head: Option<&RequestHead>,
     );

@@ -6,6 +6,8 @@ use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 use serde_json::Map;
 use simplelog::{ConfigBuilder, WriteLogger};
+use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -20,6 +22,14 @@ pub enum LogFormat {
 
 /// The key of a record that stands for its message in JSON, where the text would only repeat the other fields.
 pub const MESSAGE: &str = "message";
+
+/// What a thread keeps of its message buffer between two lines, in bytes.
+const MAX_BUFFER: usize = 256;
+
+thread_local! {
+    /// The last message of the thread: its memory is for the next one.
+    static MESSAGE_BUFFER: Cell<String> = const { Cell::new(String::new()) };
+}
 
 /// Puts records into lines, with a filter before it. Each line is one write.
 ///
@@ -84,13 +94,17 @@ impl<W: Write + Send + 'static> Log for Logger<W> {
         }
         match &self.form {
             Form::Text(inner) => {
-                let message = record.args().to_string();
+                let mut message = MESSAGE_BUFFER.take();
+                message.clear();
+                let _ = fmt::Write::write_fmt(&mut message, *record.args());
                 inner.log(
                     &Record::builder()
                         .metadata(record.metadata().clone())
                         .args(format_args!("{}", Clean(&message)))
                         .build(),
                 );
+                message.shrink_to(MAX_BUFFER);
+                MESSAGE_BUFFER.set(message);
             }
             Form::Json(writer) => {
                 let mut line = json(record);

@@ -128,7 +128,7 @@ fn is_own(stream: &StreamUrl, path: &str) -> bool {
 /// `hls_ctx` tell.
 fn viewer(exchange: &Exchange) -> u64 {
     let mut hasher = DefaultHasher::new();
-    exchange.record.viewer.hash(&mut hasher);
+    exchange.record.labels.viewer.hash(&mut hasher);
     let head = &exchange.head;
     head.headers.one("user-agent").hash(&mut hasher);
     head.query()

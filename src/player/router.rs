@@ -102,12 +102,12 @@ impl Router {
     /// The media that a request asks for; of an HLS request once, for the connection's thread and for the worker, and
     /// for later requests with the same head.
     fn parse(&self, route: Route, exchange: &Exchange) -> Option<Arc<MediaRequest>> {
-        if let Some(request) = exchange.remembered::<MediaRequest>() {
+        if let Some(request) = exchange.head.made.get() {
             return Some(request);
         }
         let request = Arc::new(MediaRequest::parse(&self.context, route, exchange)?);
         if route != Route::Live && request.is_lasting {
-            exchange.remember(request.clone());
+            exchange.head.made.set(request.clone());
         }
         Some(request)
     }

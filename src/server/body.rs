@@ -5,6 +5,7 @@ use crate::runtime::cancel::CancelToken;
 use crate::server::exchange::Exchange;
 use crate::server::record::AccessRecord;
 use crate::server::response::{Framing, ResponseHead};
+use smallvec::SmallVec;
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl Exchange {
         } else {
             &[]
         };
-        let mut parts = Vec::with_capacity(together.len() + 1);
+        let mut parts: SmallVec<[IoSlice<'_>; 4]> = SmallVec::new();
         parts.push(IoSlice::new(&bytes));
         parts.extend(together.iter().map(|part| IoSlice::new(part)));
         let mut taken = 0;

@@ -1,11 +1,11 @@
 //! What all exchanges of a server share.
 
 use crate::config::TrustedProxies;
-use crate::http::Method;
 use crate::http::head::RequestHead;
+use crate::listener::RequestId;
 use crate::runtime::semaphore::Semaphore;
 use crate::server::profile::ServerProfile;
-use crate::server::record::{AccessRecord, RequestObserver};
+use crate::server::record::{AccessRecord, RequestLabels, RequestObserver};
 use crate::stream::url::StreamUrl;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,26 +51,39 @@ impl ServerContext {
     /// fit for a log.
     pub(super) fn record(
         &self,
-        id: String,
+        id: RequestId,
         peer: SocketAddr,
         head: Option<&RequestHead>,
         since: Instant,
     ) -> AccessRecord {
-        let method = head.map_or(Method::of("-"), |head| head.method.clone());
-        let path = head.map_or("-", |head| head.path());
-        let path = self.profile.log_path(path).into_owned();
-        let mut record = AccessRecord::new(id, peer, method, path, since, self.observer.clone());
+        let labels = match head {
+            Some(head) => head.labels.get().unwrap_or_else(|| {
+                let labels = Arc::new(self.labels(peer, head));
+                head.labels.set(labels.clone());
+                labels
+            }),
+            None => Arc::new(RequestLabels::unknown(peer)),
+        };
+        let mut record = AccessRecord::new(id, peer, labels, since, self.observer.clone());
         record.logged = self.access_log != AccessLog::Off;
-        let Some(head) = head else { return record };
-        record.viewer = self.trusted.viewer(&head.headers, peer.ip());
-        if self.profile == ServerProfile::Players {
-            let vhost = StreamUrl::vhost_of_request(head.host.as_deref(), head.query());
-            record.vhost = vhost.map(|vhost| vhost.into_owned());
-        }
-        if self.access_log == AccessLog::WithUserAgent {
-            let agent = head.headers.text("user-agent");
-            record.user_agent = agent.map(|agent| agent.chars().take(MAX_AGENT).collect());
-        }
         record
+    }
+
+    fn labels(&self, peer: SocketAddr, head: &RequestHead) -> RequestLabels {
+        let vhost = || StreamUrl::vhost_of_request(head.host.as_deref(), head.query());
+        let agent = || head.headers.text("user-agent");
+        RequestLabels {
+            viewer: self.trusted.viewer(&head.headers, peer.ip()),
+            vhost: (self.profile == ServerProfile::Players)
+                .then(vhost)
+                .flatten()
+                .map(|vhost| vhost.into_owned()),
+            user_agent: (self.access_log == AccessLog::WithUserAgent)
+                .then(agent)
+                .flatten()
+                .map(|agent| agent.chars().take(MAX_AGENT).collect()),
+            method: head.method.clone(),
+            path: self.profile.log_path(head.path()).into_owned(),
+        }
     }
 }

@@ -26,12 +26,6 @@ pub struct Exchange {
     keep_alive: bool,
 }
 
-/// What a handler has made of a head.
-struct Remembered<T> {
-    head: Arc<RequestHead>,
-    made: Arc<T>,
-}
-
 impl Exchange {
     pub(super) fn new(
         received: ReceivedRequest,
@@ -73,20 +67,6 @@ impl Exchange {
         self.permit.is_some()
     }
 
-    /// What was kept by [`Exchange::remember`] for an earlier request with the very same head on this connection.
-    pub fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let memo = self.client.memo()?.downcast::<Remembered<T>>().ok()?;
-        Arc::ptr_eq(&memo.head, &self.head).then(|| memo.made.clone())
-    }
-
-    /// Keeps what a handler has made of this request's head: for the worker that gets the request next, and for later
-    /// requests of the connection with the same head.
-    pub fn remember<T: Send + Sync + 'static>(&self, made: Arc<T>) {
-        let head = self.head.clone();
-        let memo = Arc::new(Remembered { head, made });
-        self.client.remember(Some(memo));
-    }
-
     /// Gives the request back to its connection, unanswered and unlogged, for another thread to take.
     pub(super) fn hand_back(mut self) {
         self.answered = true;
@@ -102,7 +82,6 @@ impl Exchange {
 
     /// Lets go of what the rest of the exchange does not need: a stream may run for hours.
     pub fn forget_request(&mut self) {
-        self.client.remember(None);
         self.head = Arc::new(self.head.without_lines());
         self.body = Vec::new();
     }

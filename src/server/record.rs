@@ -1,6 +1,7 @@
 //! What is kept of a request, and said of it in one log line when it ends.
 
 use crate::http::Method;
+use crate::listener::RequestId;
 use log::{Level, log};
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Display};
@@ -22,12 +23,9 @@ impl RequestObserver for () {
     fn ended(&self, _: &AccessRecord) {}
 }
 
-/// One request's facts, logged when it ends however it ends.
+/// What the log says of a request by its head alone: the same for each request with the same head on a connection.
 #[derive(Debug)]
-pub struct AccessRecord {
-    pub id: String,
-    /// The other end of the connection.
-    pub peer: SocketAddr,
+pub struct RequestLabels {
     /// The address of the player or operator: the peer's own, or what a trusted proxy in front tells.
     pub viewer: IpAddr,
     /// The vhost that the request is for; `None` where the server has none.
@@ -37,6 +35,29 @@ pub struct AccessRecord {
     pub method: Method,
     /// Without the query: tokens do not belong in logs.
     pub path: String,
+}
+
+impl RequestLabels {
+    /// The labels of a request of which no head could be read: what came may not be fit for a log.
+    pub(super) fn unknown(peer: SocketAddr) -> Self {
+        Self {
+            viewer: peer.ip(),
+            vhost: None,
+            user_agent: None,
+            method: Method::of("-"),
+            path: "-".to_owned(),
+        }
+    }
+}
+
+/// One request's facts, logged when it ends however it ends.
+#[derive(Debug)]
+pub struct AccessRecord {
+    pub id: RequestId,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// What the request's head tells.
+    pub labels: Arc<RequestLabels>,
     /// What was asked for, in a word of the service's; what no handler saw is [`REFUSED`].
     pub kind: &'static str,
     /// How its origin was found, in a word, where one was looked for.
@@ -62,24 +83,18 @@ pub struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// Begins a record of a request whose head was whole at `since`. `path` is the one to log, without a query;
-    /// `observer` is told when the request ends.
+    /// Begins a record of a request whose head was whole at `since`; `observer` is told when the request ends.
     pub fn new(
-        id: String,
+        id: RequestId,
         peer: SocketAddr,
-        method: Method,
-        path: String,
+        labels: Arc<RequestLabels>,
         since: Instant,
         observer: Arc<dyn RequestObserver>,
     ) -> Self {
         Self {
             id,
             peer,
-            viewer: peer.ip(),
-            vhost: None,
-            user_agent: None,
-            method,
-            path,
+            labels,
             kind: REFUSED,
             pick: None,
             status: 0,
@@ -96,6 +111,13 @@ impl AccessRecord {
         }
     }
 
+    /// A record of a request of which nothing is known.
+    #[cfg(test)]
+    pub fn unknown(peer: SocketAddr, since: Instant, observer: Arc<dyn RequestObserver>) -> Self {
+        let labels = RequestLabels::unknown(peer);
+        Self::new(RequestId::default(), peer, labels.into(), since, observer)
+    }
+
     /// The response's head leaves now.
     pub fn respond(&mut self, status: u16) {
         self.status = status;
@@ -108,9 +130,9 @@ impl AccessRecord {
     }
 
     /// Ends the record without a word; returns the request's id. Another record of the same request follows.
-    pub(super) fn forget(&mut self) -> String {
+    pub(super) fn forget(&mut self) -> RequestId {
         self.ended = true;
-        std::mem::take(&mut self.id)
+        self.id.clone()
     }
 
     /// Time since the head was whole.
@@ -139,19 +161,19 @@ impl AccessRecord {
             // In JSON the fields say it all; the text would say it again.
             message = "request",
 
-            id = self.id.as_str(),
-            viewer:% = self.viewer,
+            id:% = self.id,
+            viewer:% = self.labels.viewer,
             peer:% = self.peer,
-            method = self.method.as_str(),
-            vhost = self.vhost.as_deref().unwrap_or_default(),
-            path = self.path.as_str(),
+            method = self.labels.method.as_str(),
+            vhost = self.labels.vhost.as_deref().unwrap_or_default(),
+            path = self.labels.path.as_str(),
             status = self.status,
             bytes = self.bytes,
             seconds = (seconds * 1000.0).round() / 1000.0,
             origin = self.origin.as_deref().unwrap_or_default(),
             kind = self.kind,
             detail = self.detail.as_deref().unwrap_or_default(),
-            user_agent = self.user_agent.as_deref().unwrap_or_default();
+            user_agent = self.labels.user_agent.as_deref().unwrap_or_default();
             "{self}"
         );
     }
@@ -161,23 +183,23 @@ impl AccessRecord {
 /// not the viewer, and why the request ended early or badly.
 impl Display for AccessRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let behind_proxy = self.viewer != self.peer.ip();
+        let behind_proxy = self.labels.viewer != self.peer.ip();
         write!(f, "{} ", self.id)?;
         match behind_proxy {
-            true => write!(f, "{}", self.viewer)?,
+            true => write!(f, "{}", self.labels.viewer)?,
             false => write!(f, "{}", self.peer)?,
         }
         write!(
             f,
             " {} {} {} {} bytes {:.3} s origin {}",
-            self.method,
-            self.path,
+            self.labels.method,
+            self.labels.path,
             self.status,
             self.bytes,
             self.elapsed().as_secs_f64(),
             self.origin.as_deref().unwrap_or("-"),
         )?;
-        if let Some(vhost) = &self.vhost {
+        if let Some(vhost) = &self.labels.vhost {
             write!(f, " vhost {vhost}")?;
         }
         if behind_proxy {

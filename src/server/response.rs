@@ -1,6 +1,7 @@
 //! A response's head: what a handler says of it, and how it goes on the wire.
 
 use crate::http::Headers;
+use crate::listener::RequestId;
 use crate::server::profile::{SERVER, ServerProfile, reason};
 use std::io::Write;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(super) enum Framing {
 /// A response's head, on the wire.
 pub(super) fn head_bytes(
     profile: ServerProfile,
-    id: &str,
+    id: &RequestId,
     head: &ResponseHead,
     framing: Framing,
     connection: &str,
@@ -91,7 +92,7 @@ pub(super) fn head_bytes(
 /// A whole error response that ends its connection, on the wire.
 pub(super) fn error_bytes(
     profile: ServerProfile,
-    id: &str,
+    id: &RequestId,
     mut head: ResponseHead,
     message: &str,
     without_body: bool,

@@ -1,7 +1,9 @@
 //! The private tiny_http server between a listener and its workers, and its accept loop.
 
 use crate::http::head::{Rejection, RequestHead};
-use crate::listener::{ClientConnection, ConnectionTable, ReceivedRequest, RequestQueue};
+use crate::listener::{
+    ClientConnection, ConnectionTable, ReceivedRequest, RequestId, RequestQueue,
+};
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::Permit;
 use crate::server::context::ServerContext;
@@ -311,13 +313,13 @@ impl RequestQueue for Server {
     fn refuse(
         &self,
         client: &ClientConnection,
-        id: &str,
+        id: &RequestId,
         rejection: &Rejection,
         head: Option<&RequestHead>,
     ) {
         let mut record = self
             .context
-            .record(id.to_owned(), client.peer(), head, Instant::now());
+            .record(id.clone(), client.peer(), head, Instant::now());
         record.status = rejection.status;
         record.detail = Some(rejection.message.to_owned());
         let mut response = ResponseHead::new(rejection.status);

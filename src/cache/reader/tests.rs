@@ -32,7 +32,7 @@ fn shared(length: usize) -> EntryHead {
 
 /// Reads to the end, as a player's worker does; leaves after `most` bytes.
 fn read(reader: &EntryReader, most: usize) -> (Vec<u8>, Next) {
-    let (mut body, mut batch) = (Vec::new(), Vec::new());
+    let (mut body, mut batch) = (Vec::new(), Batch::new());
     loop {
         match reader.next(body.len() as u64, &mut batch) {
             Next::Bytes(behind) => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::head::parse;
+use crate::listener::ids::RequestIds;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
@@ -22,7 +23,7 @@ fn request() -> ReceivedRequest {
     ReceivedRequest {
         head: Arc::new(parse(b"GET /live/a.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap()),
         body: Vec::new(),
-        id: "x-1".to_owned(),
+        id: RequestIds::new("x").next(),
         since: Instant::now(),
     }
 }
@@ -147,7 +148,7 @@ fn a_request_is_taken_once() {
     let path = |passed: &ReceivedRequest| passed.head.target.clone();
     assert_eq!(client.with_request(path).as_deref(), Some("/live/a.flv"));
     assert_eq!(
-        client.take().map(|passed| passed.id).as_deref(),
+        client.take().map(|passed| passed.id.to_string()).as_deref(),
         Some("x-1")
     );
     assert!(client.take().is_none() && client.with_request(path).is_none());

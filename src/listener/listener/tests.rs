@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::head::{Rejection, RequestHead};
+use crate::listener::RequestId;
 use std::io::{Read, Write};
 
 /// Nobody gets as far as a request.
@@ -24,7 +25,13 @@ impl RequestQueue for Nobody {
         Ok(())
     }
 
-    fn refuse(&self, client: &ClientConnection, _: &str, _: &Rejection, _: Option<&RequestHead>) {
+    fn refuse(
+        &self,
+        client: &ClientConnection,
+        _: &RequestId,
+        _: &Rejection,
+        _: Option<&RequestHead>,
+    ) {
         client.send_at_once(b"refused");
     }
 }

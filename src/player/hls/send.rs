@@ -1,5 +1,6 @@
 //! Sending a shared answer to one player, whole or a part of it.
 
+use crate::cache::body::Batch;
 use crate::cache::head::{EntryHead, SharedHead};
 use crate::cache::reader::{EntryReader, Next, Waited};
 use crate::files::{FileRequest, Outcome};
@@ -9,11 +10,14 @@ use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::stream::stats::ByteCounter;
 use crate::stream::url::StreamUrl;
-use std::sync::Arc;
+use smallvec::SmallVec;
 use std::time::SystemTime;
 
 /// What the log has for the origin of an answer that was in memory.
 const MEMORY: &str = "memory";
+
+/// Parts of a body for one call.
+type Parts<'a> = SmallVec<[&'a [u8]; 2]>;
 
 /// A shared answer and who gets it.
 pub struct SharedAnswer<'a> {
@@ -70,10 +74,10 @@ impl SharedAnswer<'_> {
             reader: self.reader,
             at: part.start,
             end: part.end,
-            batch: Vec::new(),
+            batch: Batch::new(),
         };
         let ready = match exchange.is_head() {
-            true => Vec::new(),
+            true => Parts::new(),
             false => blocks.ready(),
         };
         let Ok(mut out) = exchange.start_with(&head, &ready) else {
@@ -151,19 +155,19 @@ struct Blocks<'a> {
     reader: &'a EntryReader,
     at: u64,
     end: u64,
-    batch: Vec<Arc<[u8]>>,
+    batch: Batch,
 }
 
 impl Blocks<'_> {
     /// What there is now, without waiting.
-    fn ready(&mut self) -> Vec<&[u8]> {
+    fn ready(&mut self) -> Parts<'_> {
         let behind = self.reader.ready(self.at, &mut self.batch);
         self.parts(behind)
     }
 
     /// The blocks as parts, without the bytes before the place in the first one, and those after the end in the last.
-    fn parts(&self, behind: usize) -> Vec<&[u8]> {
-        let mut parts = Vec::with_capacity(self.batch.len());
+    fn parts(&self, behind: usize) -> Parts<'_> {
+        let mut parts = Parts::with_capacity(self.batch.len());
         let (mut behind, mut left) = (behind, self.end - self.at);
         for block in &self.batch {
             let block = &block[std::mem::take(&mut behind)..];
