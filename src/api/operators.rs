@@ -8,7 +8,7 @@ use crate::balancer::origin::OriginState;
 use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
 use crate::channel::Channels;
-use crate::files::{FileRequest, Files};
+use crate::files::{FileRequest, Files, accepts_gzip};
 use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::query_value;
 use crate::listener::Listener;
@@ -202,6 +202,11 @@ impl RequestHandler for Operators {
             Route::Console => {
                 let request = FileRequest {
                     method_is_head: exchange.is_head(),
+                    accepts_gzip: exchange
+                        .head
+                        .headers
+                        .text("accept-encoding")
+                        .is_some_and(accepts_gzip),
                     ..FileRequest::default()
                 };
                 let page = self.files.answer("/console.html", &request);

@@ -17,6 +17,8 @@ pub struct FileRequest<'a> {
     pub range: Option<&'a str>,
     /// `If-Range`
     pub if_range: Option<&'a str>,
+    /// Whether `Accept-Encoding` takes gzip, see [`accepts_gzip`].
+    pub accepts_gzip: bool,
 }
 
 /// What they come to.
@@ -62,6 +64,26 @@ impl FileRequest<'_> {
             || httpdate::parse_http_date(validator)
                 .is_ok_and(|date| seconds(date) == seconds(modified) && settled())
     }
+}
+
+/// Whether an `Accept-Encoding` takes gzip (RFC 9110 section 12.5.3): named, or by `*`, and not with a weight of 0.
+pub fn accepts_gzip(header: &str) -> bool {
+    let mut any = false;
+    for member in header.split(',') {
+        let mut parts = member.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let is = |name: &str| coding.eq_ignore_ascii_case(name);
+        let weight = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
+        });
+        let is_wanted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|it| it > 0.0));
+        if is("gzip") || is("x-gzip") {
+            return is_wanted;
+        }
+        any |= is("*") && is_wanted;
+    }
+    any
 }
 
 /// HTTP dates have whole seconds.
@@ -153,6 +175,26 @@ mod tests {
 
     fn evaluate(request: FileRequest<'_>) -> Outcome {
         request.evaluate(TAG, modified(), 10)
+    }
+
+    #[test]
+    fn gzip_is_taken_where_it_is_named_and_not_refused() {
+        for (header, taken) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5, br", true),
+            ("x-gzip", true),
+            ("*", true),
+            ("br;q=1, *;q=0.1", true),
+            ("", false),
+            ("br", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip; Q=0.000, *", false),
+            ("*;q=0", false),
+            ("gzip;q=x", false),
+        ] {
+            assert_eq!(accepts_gzip(header), taken, "{header}");
+        }
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn look(root: &Path, path: &FilePath<'_>) -> io::Result<FileLookup> {
             metadata.mtime_nsec()
         ),
         content: Content::Disk(file),
+        gzipped: None,
     }))
 }
 

@@ -27,6 +27,14 @@ struct Pages;
 #[include = "node_modules/mpegts.js/dist/mpegts.js"]
 struct Players;
 
+// `GZIPPED`, made by the build script: the names of the same files and their gzipped bytes, where those are fewer.
+include!(concat!(env!("OUT_DIR"), "/gzipped.rs"));
+
+fn gzipped(name: &str) -> Option<&'static [u8]> {
+    let found = GZIPPED.iter().find(|(own, _)| *own == name);
+    found.map(|(_, bytes)| *bytes)
+}
+
 pub(super) fn find(path: &FilePath<'_>) -> FileLookup {
     let Some(mut name) = path.text() else {
         return FileLookup::Missing;
@@ -61,6 +69,7 @@ fn found(name: &str, file: rust_embed::EmbeddedFile) -> FoundFile {
         mime: mime(name),
         modified: http_time(SystemTime::UNIX_EPOCH + seconds),
         etag: format!("\"{tag}\""),
+        gzipped: gzipped(name),
     }
 }
 

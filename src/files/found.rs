@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Take};
+use std::io::{self, Cursor, Read, Take};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use crate::files::conditions::{FileRequest, Outcome};
@@ -28,6 +30,8 @@ pub struct FoundFile {
     pub(super) modified: SystemTime,
     /// Strong (RFC 9110 section 8.8.3), with its quotes.
     pub(super) etag: String,
+    /// The file's bytes gzipped, where they were prepared.
+    pub(super) gzipped: Option<&'static [u8]>,
 }
 
 /// The bytes of a file, before a part of them is chosen.
@@ -59,20 +63,25 @@ pub enum FileBody {
     /// A part of an embedded file.
     Memory(Take<Cursor<Cow<'static, [u8]>>>),
     /// A part of a file on disk.
-    Disk(Take<File>),
+    Disk(File, Range<u64>),
 }
 
 impl FoundFile {
     /// Decides on the status by the request's conditions (RFC 9110 section 13.2.2) and its range.
-    ///
-    /// # Errors
-    /// When the file cannot be read from where the range begins.
-    pub fn respond(self, request: &FileRequest<'_>) -> io::Result<FileAnswer> {
+    pub fn respond(mut self, request: &FileRequest<'_>) -> FileAnswer {
+        let varies = self.gzipped.is_some();
+        let is_gzipped = request.accepts_gzip && request.range.is_none() && self.choose_gzipped();
         let outcome = request.evaluate(&self.etag, self.modified, self.length);
         let mut headers = vec![
             ("Last-Modified", httpdate::fmt_http_date(self.modified)),
             ("ETag", self.etag),
         ];
+        if varies {
+            headers.push(("Vary", "Accept-Encoding".to_owned()));
+        }
+        if is_gzipped {
+            headers.push(("Content-Encoding", "gzip".to_owned()));
+        }
         if self.mime.starts_with("text/html") {
             // An age of its own guess (RFC 9111 section 4.2.2) would keep a browser on the page of
             // before an upgrade, with the scripts of after it.
@@ -80,21 +89,21 @@ impl FoundFile {
         }
         let (status, part) = match outcome {
             Outcome::NotModified => {
-                return Ok(FileAnswer {
+                return FileAnswer {
                     headers,
                     length: None,
                     ..FileAnswer::empty(304)
-                });
+                };
             }
             Outcome::Unsatisfiable => {
                 let headers = vec![
                     ("Accept-Ranges", "bytes".to_owned()),
                     ("Content-Range", format!("bytes */{}", self.length)),
                 ];
-                return Ok(FileAnswer {
+                return FileAnswer {
                     headers,
                     ..FileAnswer::empty(416)
-                });
+                };
             }
             Outcome::Whole => (200, 0..self.length),
             Outcome::Part(part) => {
@@ -114,17 +123,26 @@ impl FoundFile {
                 bytes.set_position(part.start);
                 FileBody::Memory(bytes.take(length))
             }
-            Content::Disk(mut file) => {
-                file.seek(SeekFrom::Start(part.start))?;
-                FileBody::Disk(file.take(length))
-            }
+            Content::Disk(file) => FileBody::Disk(file, part),
         };
-        Ok(FileAnswer {
+        FileAnswer {
             status,
             headers,
             length: Some(length),
             body,
-        })
+        }
+    }
+
+    /// Takes the gzipped form for the file's bytes; returns whether there is one. It is another version of the file,
+    /// with a tag of its own (RFC 9110 section 8.8.3.3).
+    fn choose_gzipped(&mut self) -> bool {
+        let Some(bytes) = self.gzipped else {
+            return false;
+        };
+        self.length = bytes.len() as u64;
+        self.content = Content::Memory(bytes.into());
+        self.etag.insert_str(self.etag.len() - 1, "-gzip");
+        true
     }
 }
 
@@ -144,7 +162,13 @@ impl Read for FileBody {
         match self {
             Self::Empty => Ok(0),
             Self::Memory(bytes) => bytes.read(buffer),
-            Self::Disk(file) => file.read(buffer),
+            Self::Disk(file, part) => {
+                let left = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+                let most = buffer.len().min(left);
+                let got = file.read_at(&mut buffer[..most], part.start)?;
+                part.start += got as u64;
+                Ok(got)
+            }
         }
     }
 }

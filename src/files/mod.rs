@@ -12,7 +12,7 @@ mod path;
 use std::io;
 use std::path::PathBuf;
 
-pub use conditions::{FileRequest, Outcome};
+pub use conditions::{FileRequest, Outcome, accepts_gzip};
 use found::FileLookup;
 pub use found::{FileAnswer, FileBody};
 use path::FilePath;
@@ -43,7 +43,7 @@ impl Files {
     /// be read, is a 404.
     pub fn answer(&self, target: &str, request: &FileRequest<'_>) -> io::Result<FileAnswer> {
         match self.find(target)? {
-            FileLookup::File(found) => found.respond(request),
+            FileLookup::File(found) => Ok(found.respond(request)),
             FileLookup::Redirect(location) => Ok(FileAnswer {
                 headers: vec![("Location", location)],
                 ..FileAnswer::empty(301)

@@ -7,8 +7,10 @@ use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::PollFlags;
+use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -328,6 +330,45 @@ impl ClientConnection {
             &mut SendAncillaryBuffer::default(),
             flags,
         )
+    }
+
+    /// Sends a part of a file, which the kernel copies (sendfile(2)). `from` moves on with what the socket takes, also
+    /// where it fails.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file has become shorter, `InvalidInput` when the file's kind cannot be sent so;
+    /// otherwise as [`ClientConnection::send`].
+    pub fn send_file(
+        &self,
+        file: &File,
+        from: &mut u64,
+        to: u64,
+        stall: Duration,
+    ) -> io::Result<()> {
+        // There is no flag for one call. Everybody else who uses the socket waits by poll anyway.
+        self.socket.set_nonblocking(true)?;
+        let sent = self.send_file_parts(file, from, to, stall);
+        self.socket.set_nonblocking(false)?;
+        sent
+    }
+
+    fn send_file_parts(
+        &self,
+        file: &File,
+        from: &mut u64,
+        to: u64,
+        stall: Duration,
+    ) -> io::Result<()> {
+        while *from < to {
+            let count = usize::try_from(to - *from).unwrap_or(usize::MAX);
+            match sendfile(&self.socket, file, Some(from), count) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait_writable(stall)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the socket takes bytes again. The kernel says so only when a third of its buffer

@@ -1,6 +1,6 @@
 //! Static files: the player page, the console's files, or what an operator puts there.
 
-use crate::files::{FileRequest, Files};
+use crate::files::{FileRequest, Files, accepts_gzip};
 use crate::http::Headers;
 use crate::server::answers::send_file;
 use crate::server::exchange::Exchange;
@@ -17,6 +17,7 @@ pub fn file(files: &Files, exchange: Exchange) {
         if_modified_since: if_modified_since.as_deref(),
         range: range.as_deref(),
         if_range: if_range.as_deref(),
+        accepts_gzip: line("accept-encoding").is_some_and(|line| accepts_gzip(&line)),
     };
     let answer = files.answer(&exchange.head.target, &request);
     send_file(exchange, answer);

@@ -1,10 +1,13 @@
 //! Answers that more than one server gives: this program's version, and static files.
 
 use crate::files::{FileAnswer, FileBody};
+use crate::server::body::ResponseBody;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use log::error;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 
 /// Answers with this program's version, in SRS's form; both servers have it.
 pub fn versions(exchange: Exchange) {
@@ -21,6 +24,22 @@ pub fn versions(exchange: Exchange) {
     });
     let head = ResponseHead::new(200).with("Content-Type", "application/json");
     exchange.answer(head, body.to_string().as_bytes());
+}
+
+/// Sends a part of a file, by the kernel where it can.
+fn send_from_disk(out: &mut ResponseBody, file: &File, part: Range<u64>) -> io::Result<u64> {
+    let before = out.record().bytes;
+    match out.send_file(file, part.clone()) {
+        // A file system without it (sendfile(2), EINVAL) has sent nothing.
+        Err(error)
+            if error.kind() == io::ErrorKind::InvalidInput && out.record().bytes == before =>
+        {
+            let mut file = file;
+            file.seek(SeekFrom::Start(part.start))?;
+            io::copy(&mut file.take(part.end - part.start), out)
+        }
+        sent => sent.map(|()| part.end - part.start),
+    }
 }
 
 /// Sends a static file, or what there is instead.
@@ -51,7 +70,7 @@ pub fn send_file(exchange: Exchange, answer: io::Result<FileAnswer>) {
             let copied = match answer.body {
                 FileBody::Empty => Ok(0),
                 FileBody::Memory(mut bytes) => io::copy(&mut bytes, &mut out),
-                FileBody::Disk(mut file) => io::copy(&mut file, &mut out),
+                FileBody::Disk(file, part) => send_from_disk(&mut out, &file, part),
             };
             match copied {
                 // What remains undone is the client's connection, which has its record.

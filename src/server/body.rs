@@ -6,7 +6,9 @@ use crate::server::exchange::Exchange;
 use crate::server::record::AccessRecord;
 use crate::server::response::{Framing, ResponseHead};
 use smallvec::SmallVec;
+use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 impl Exchange {
@@ -160,6 +162,26 @@ impl ResponseBody {
         let (client, stall) = (&self.exchange.client, self.exchange.context.stall);
         let mut taken = 0;
         let sent = client.send_counting(&mut slices, stall, &mut taken);
+        self.exchange.record.bytes += taken;
+        self.left -= taken;
+        sent
+    }
+
+    /// Sends a part of a file as the body, or as the next part of it; the record has what was taken, also where it
+    /// fails.
+    ///
+    /// # Errors
+    /// What the client's socket or the file says; `UnexpectedEof` where the file has become shorter.
+    pub fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<()> {
+        if self.framing != Framing::Length || part.end - part.start > self.left {
+            return Err(io::Error::other(
+                "a file needs a length, and no more bytes than that",
+            ));
+        }
+        let mut at = part.start;
+        let (client, stall) = (&self.exchange.client, self.exchange.context.stall);
+        let sent = client.send_file(file, &mut at, part.end, stall);
+        let taken = at - part.start;
         self.exchange.record.bytes += taken;
         self.left -= taken;
         sent

@@ -1,3 +1,4 @@
 //! Static files.
 
+mod sending;
 mod static_files;
