@@ -1,8 +1,8 @@
 //! HLS: playlists are read whole and rewritten, segments are relayed from the origin of their session. Both are
 //! shared by players who ask for the same.
 //!
-//! [`playlist`] answers with a playlist: [`finding`] gets it from an origin by [`reading`], [`timelines`] let its
-//! numbers go on where the last origin's ended, and [`rewrite`](mod@rewrite) leads its URIs back here. [`segment`] answers with what they
+//! [`playlist`](playlist()) answers with a playlist: [`finding`] gets it from an origin by [`reading`], [`timelines`] let its
+//! numbers go on where the last origin's ended, and [`rewrite`](mod@rewrite) leads its URIs back here. [`segment`](segment()) answers with what they
 //! name.
 
 mod cached;
