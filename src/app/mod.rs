@@ -230,14 +230,17 @@ impl Proxy {
         }
     }
 
-    /// Ends: releases both ports, lets what runs go on for the grace time, then cuts it.
+    /// Ends: releases both ports, lets what runs go on for the grace time of the settings, then cuts it.
     pub fn stop(self) {
+        let grace = self.grace;
+        self.stop_within(grace);
+    }
+
+    /// Ends as [`Proxy::stop`] does, with another grace time.
+    pub fn stop_within(self, grace: Duration) {
         let streams = self.players.streams();
-        info!(
-            "ending: no new connections, {streams} streams may go on for {:?}",
-            self.grace
-        );
-        let end = Instant::now() + self.grace;
+        info!("ending: no new connections, {streams} streams may go on for {grace:?}");
+        let end = Instant::now() + grace;
         self.players.close(Closing::Release);
         self.operators.close(Closing::Release);
         self.channels.stop();

@@ -73,12 +73,12 @@ impl Demo {
         })
     }
 
-    /// Ends it: first the origins, for a stream that has no end would hold the proxy's for its grace time.
+    /// Ends it at once: its origins end too, so no stream could go on for the proxy's grace time.
     pub fn stop(self) {
+        self.proxy.stop_within(Duration::ZERO);
         for lab in self.labs {
             lab.stop();
         }
-        self.proxy.stop();
     }
 }
 

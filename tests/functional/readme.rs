@@ -27,9 +27,21 @@ fn blocks(readme: &str) -> Vec<&str> {
     blocks
 }
 
-/// A free port for each, all different.
+/// A free port for each, all different. Not of those that the system gives to whoever asks for any: other tests run
+/// meanwhile, and these ports have to be free until README's commands listen on them.
 fn free_ports() -> HashMap<&'static str, u16> {
-    let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = range
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let first: u16 = first.unwrap_or(32768);
+    let listen = || TcpListener::bind(("0.0.0.0", fastrand::u16(5000..first))).ok();
+    let listen = || {
+        std::iter::repeat_with(listen)
+            .flatten()
+            .next()
+            .expect("a free port")
+    };
     let held: Vec<TcpListener> = PORTS.iter().map(|_| listen()).collect();
     let port = |socket: &TcpListener| socket.local_addr().expect("an address").port();
     PORTS.into_iter().zip(held.iter().map(port)).collect()

@@ -56,7 +56,11 @@ impl OriginSync {
         let mut list = cmd("GET");
         list.arg(keys::ALL_SERVERS);
         let mut values = send(connection, [mark, epoch, list].iter())?.into_iter();
-        allowed(values.next())?;
+        let marked = allowed(values.next());
+        if marked.is_err() && self.epoch.is_none() {
+            marked?;
+        }
+        // A Redis that is full, or has become a replica, is read on; what it refuses is told where it is refused.
         let epoch = text(allowed(values.next())?);
         let list = values.next().unwrap_or(Value::Nil);
         if epoch != self.epoch {

@@ -114,10 +114,11 @@ fn the_first_viewer_gets_each_byte_at_once_and_others_whole_units() {
 
 #[test]
 fn configuration_that_changes_is_what_a_newcomer_gets() {
-    let (_origin, _, proxy, mut live, _first) = begin(&[]);
+    let (_origin, _, proxy, mut live, mut first) = begin(&[]);
     live.send(&metadata());
     live.send(&config(0xe0));
     live.send(&key(40, 1));
+    first.expect_frames([1]);
     let mut viewer = Viewer::join(proxy.http, "/live/a.flv");
     assert_eq!(viewer.tag().kind, 18);
     assert_eq!(viewer.tag().body[7], 0xe0);

@@ -162,8 +162,10 @@ fn playlists_and_segments_come_from_different_proxies() {
         }
         assert!(redis.ttl(&session) > 100, "it is renewed by use");
     }
-    // An id that nobody knows is looked for among the origins.
-    assert_eq!(get(left.http, "/live/a-1.ts?spbhid=nobody").status(), 200);
+    // An id that nobody knows names no stream: no origin is asked for it.
+    let asked = one.requests().len() + two.requests().len();
+    assert_eq!(get(left.http, "/live/a-1.ts?spbhid=nobody").status(), 404);
+    assert_eq!(one.requests().len() + two.requests().len(), asked);
 }
 
 #[test]
