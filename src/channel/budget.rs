@@ -3,7 +3,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Bytes beyond its buffer that a piece takes: its head, two allocations, its place in a ring.
@@ -24,6 +24,8 @@ pub trait Holder: Debug + Send + Sync {
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Somebody is making room.
+    is_relieving: AtomicBool,
     rings: Mutex<Vec<Weak<dyn Holder>>>,
 }
 
@@ -46,6 +48,7 @@ impl Budget {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            is_relieving: AtomicBool::new(false),
             rings: Mutex::default(),
         })
     }
@@ -80,9 +83,15 @@ impl Budget {
     /// no newcomer needs, then the GOP caches of rings above their share. A ring keeps its newest piece.
     /// A sixteenth is made free at once, so that not every piece comes here.
     pub fn relieve(&self) {
-        if self.used() <= self.limit {
+        // One at a time: a thousand streams would come here at once.
+        if self.used() <= self.limit || self.is_relieving.swap(true, Ordering::Acquire) {
             return;
         }
+        self.make_room();
+        self.is_relieving.store(false, Ordering::Release);
+    }
+
+    fn make_room(&self) {
         let target = self.limit - self.limit / 16;
         let mut rings: Vec<Arc<dyn Holder>> =
             self.lock().iter().filter_map(Weak::upgrade).collect();

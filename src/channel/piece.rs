@@ -17,9 +17,10 @@ const SIZE_LINE: usize = 18;
 /// Whole units of a stream as one HTTP chunk. Viewers hold references to it and never copy it.
 #[derive(Debug)]
 pub struct Piece {
-    /// Size line, units, line end.
-    chunk: Box<[u8]>,
-    /// Where the units begin in `chunk`.
+    /// Some bytes that are not used, then size line, units, line end.
+    buffer: Vec<u8>,
+    /// Where the size line begins in `buffer`, and where the units do.
+    begin: usize,
     start: usize,
     /// A player can begin here: a key frame's unit is the first, or the stream has no video.
     pub starts_group: bool,
@@ -35,27 +36,29 @@ impl Piece {
     /// Bytes that a viewer with this framing gets.
     pub fn framed(&self, framing: Framing) -> &[u8] {
         match framing {
-            Framing::Chunked => &self.chunk,
+            Framing::Chunked => &self.buffer[self.begin..],
             Framing::Bare => self.units(),
         }
     }
 
     /// The units alone.
     pub fn units(&self) -> &[u8] {
-        &self.chunk[self.start..self.chunk.len() - 2]
+        &self.buffer[self.start..self.buffer.len() - 2]
     }
 
     /// How many of the first `sent` framed bytes belong to units.
     pub fn body_bytes(&self, framing: Framing, sent: usize) -> usize {
         match framing {
-            Framing::Chunked => sent.saturating_sub(self.start).min(self.units().len()),
+            Framing::Chunked => sent
+                .saturating_sub(self.start - self.begin)
+                .min(self.units().len()),
             Framing::Bare => sent,
         }
     }
 
     /// Memory that the piece takes, in bytes.
     pub fn size(&self) -> usize {
-        self.chunk.len()
+        self.buffer.capacity()
     }
 }
 
@@ -70,7 +73,8 @@ pub struct PieceBuilder {
 /// What is rendered but not yet in a ring.
 #[derive(Debug)]
 pub struct Rendered {
-    chunk: Box<[u8]>,
+    buffer: Vec<u8>,
+    begin: usize,
     start: usize,
     opening: Option<Arc<[u8]>>,
 }
@@ -85,37 +89,37 @@ impl PieceBuilder {
     /// before it.
     pub fn add(&mut self, unit: &[u8], opening: Option<&Arc<[u8]>>) {
         if self.is_empty() {
+            // Most pieces are one unit: what is written now is what viewers are sent.
+            self.buffer = Vec::with_capacity(SIZE_LINE + unit.len() + 2);
             self.buffer.resize(SIZE_LINE, 0);
             self.opening = opening.cloned();
         }
         self.buffer.extend_from_slice(unit);
     }
 
-    /// Takes the units so far as a chunk; `None` when there is none. The buffer is used again.
+    /// Takes the units so far as a chunk; `None` when there is none.
     pub fn take(&mut self) -> Option<Rendered> {
         if self.is_empty() {
             return None;
         }
-        let size = self.buffer.len() - SIZE_LINE;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let size = buffer.len() - SIZE_LINE;
         let line = format!("{size:x}\r\n");
         let begin = SIZE_LINE - line.len();
-        self.buffer[begin..SIZE_LINE].copy_from_slice(line.as_bytes());
-        self.buffer.extend_from_slice(b"\r\n");
-        let rendered = Rendered {
-            chunk: self.buffer[begin..].into(),
-            start: line.len(),
-            opening: self.opening.take(),
-        };
-        self.buffer.clear();
-        if self.buffer.capacity() > LARGE {
-            self.buffer = Vec::new();
+        buffer[begin..SIZE_LINE].copy_from_slice(line.as_bytes());
+        buffer.extend_from_slice(b"\r\n");
+        // Several units may have taken twice the room; it would be kept for seconds.
+        if buffer.capacity() - buffer.len() > buffer.len() / 8 {
+            buffer.shrink_to_fit();
         }
-        Some(rendered)
+        Some(Rendered {
+            buffer,
+            begin,
+            start: SIZE_LINE,
+            opening: self.opening.take(),
+        })
     }
 }
-
-/// A builder that has grown beyond this many bytes lets go of its buffer.
-const LARGE: usize = 64 * 1024;
 
 impl Rendered {
     /// One chunk of these bytes.
@@ -127,20 +131,22 @@ impl Rendered {
 
     /// Memory that it takes, in bytes.
     pub fn size(&self) -> usize {
-        self.chunk.len()
+        self.buffer.capacity()
     }
 
     /// The piece. `opening` is the one of a piece that starts no group.
     pub fn into_piece(self, opening: &Arc<[u8]>, came: Instant, reserved: Reservation) -> Piece {
         let Self {
-            chunk,
+            buffer,
+            begin,
             start,
             opening: own,
         } = self;
         let starts_group = own.is_some();
         let opening = own.unwrap_or_else(|| opening.clone());
         Piece {
-            chunk,
+            buffer,
+            begin,
             start,
             starts_group,
             opening,
@@ -191,10 +197,10 @@ mod tests {
         builder.add(b"cd", None);
         let first = builder.take().unwrap();
         assert!(first.opening.is_some());
-        assert_eq!(&*first.chunk, b"4\r\nabcd\r\n");
+        assert_eq!(&first.buffer[first.begin..], b"4\r\nabcd\r\n");
         builder.add(b"e", None);
         let second = builder.take().unwrap();
         assert!(second.opening.is_none());
-        assert_eq!(&*second.chunk, b"1\r\ne\r\n");
+        assert_eq!(&second.buffer[second.begin..], b"1\r\ne\r\n");
     }
 }

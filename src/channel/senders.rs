@@ -77,7 +77,11 @@ impl Edge {
 }
 
 /// How viewers come to the threads that send to them.
-pub(super) struct Senders(Mutex<Vec<Handle>>);
+pub(super) struct Senders {
+    handles: Mutex<Vec<Handle>>,
+    /// Sender threads.
+    threads: AtomicUsize,
+}
 
 struct Handle {
     inbox: Sender<Arc<Viewer>>,
@@ -89,7 +93,10 @@ struct Handle {
 impl Senders {
     /// The senders of a channel: at first one list, for the thread that reads from the origin.
     pub fn new() -> (Self, Edge) {
-        let senders = Self(Mutex::default());
+        let senders = Self {
+            handles: Mutex::default(),
+            threads: AtomicUsize::new(0),
+        };
         let (edge, inbox) = edge(0);
         let count = edge.count.clone();
         senders.lock().push(Handle {
@@ -117,6 +124,9 @@ impl Senders {
 
     /// There are new pieces, or there will be none: wakes the sender threads.
     pub fn wake(&self) {
+        if self.threads.load(Ordering::Acquire) == 0 {
+            return;
+        }
         for handle in self.lock().iter() {
             if let Some(thread) = &handle.thread {
                 thread.unpark();
@@ -127,8 +137,11 @@ impl Senders {
     /// To be called after a round of the reading thread's list: makes a sender thread where there are too many
     /// viewers for those who send now, and moves them there.
     pub fn spread(&self, own: &mut Edge, channel: &Arc<Channel>) {
+        let threads = self.threads.load(Ordering::Acquire);
+        if threads == 0 && own.len() <= FEW {
+            return;
+        }
         let handles = self.lock();
-        let threads = handles.len() - 1;
         let count = |handle: &Handle| handle.count.load(Ordering::Relaxed);
         let is_more_needed = match threads {
             0 => own.len() > FEW,
@@ -168,13 +181,14 @@ impl Senders {
                     count,
                     thread,
                 });
+                self.threads.fetch_add(1, Ordering::Release);
             }
             Err(error) => error!("cannot make a thread that sends to viewers: {error}"),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Handle>> {
-        self.0.lock()
+        self.handles.lock()
     }
 }
 

@@ -231,6 +231,17 @@ struct Again {
     headers: Headers,
 }
 
+impl Again {
+    /// The stream is another origin's from now on, for operators too.
+    fn goes_on(&self, fetched: Fetched) -> Opened {
+        if let Some(stream) = &self.request.stream {
+            let (origin, address) = (&fetched.origin.id, &fetched.address);
+            self.context.stats.touch(stream, origin, address, None);
+        }
+        opened(fetched)
+    }
+}
+
 impl Reopen for Again {
     fn elsewhere(&self, but_not: &Source, cancel: &Arc<CancelToken>) -> Option<Opened> {
         let (context, stream) = (&self.context, self.request.stream.as_ref()?);
@@ -254,7 +265,7 @@ impl Reopen for Again {
             response,
         })?;
         context.locator.balancer().pin(stream, &fetched.origin.id);
-        Some(opened(fetched))
+        Some(self.goes_on(fetched))
     }
 
     fn reopen(&self, cancel: &Arc<CancelToken>) -> Option<Opened> {
@@ -268,7 +279,7 @@ impl Reopen for Again {
         let mut log = FetchLog::since(Instant::now());
         match fetch_logging(&self.context, &mut log, &request, Some(REOPEN_TIMEOUT)) {
             FetchOutcome::Fetched(fetched) if is_shareable(&fetched.response) => {
-                Some(opened(fetched))
+                Some(self.goes_on(fetched))
             }
             _ => None,
         }

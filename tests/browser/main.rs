@@ -4,6 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod splices;
+
 use common::browser::Browser;
 use common::fetch::{get, get_with, post};
 use common::lab::{LabOrigin, demo};
