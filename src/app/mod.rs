@@ -222,8 +222,10 @@ impl Proxy {
     /// after the heartbeats have gone to the successor.
     fn keep_origins(&self) {
         for view in self.balancer.origins() {
-            if matches!(view.state, OriginState::Alive | OriginState::Draining)
-                && let Err(error) = self.balancer.register((*view.origin).clone())
+            if matches!(
+                view.state,
+                OriginState::Alive | OriginState::Draining | OriginState::Late
+            ) && let Err(error) = self.balancer.register((*view.origin).clone())
             {
                 warn!("origin {} cannot be kept: {error}", view.id);
             }

@@ -8,8 +8,7 @@ use crate::balancer::redis::Redis;
 use crate::cache::HlsCache;
 use crate::channel::{ChannelSettings, Channels};
 use crate::config::{Config, LoadBalancerType};
-use crate::locate::OriginLocator;
-use crate::locate::poller::ApiPoller;
+use crate::locate::{ApiPoller, LocatorSettings, OriginLocator};
 use crate::metrics::Metrics;
 use crate::player::hls::state::HlsState;
 use crate::runtime::limits::Limits;
@@ -61,8 +60,16 @@ impl Parts {
         let idle = limits.idle_origin_connections();
         let client = Arc::new(OriginClient::new(times, idle, metrics.watch("http")));
         let api_client = Arc::new(OriginClient::new(times, idle / 8, metrics.watch("api")));
-        let poller = ApiPoller::new(api_client.clone());
-        let locator = OriginLocator::new(balancer.clone(), poller, config.stream_wait);
+        let poller = ApiPoller::new(api_client.clone(), config.origin_api_auth.as_deref());
+        let locator = OriginLocator::new(
+            balancer.clone(),
+            poller,
+            LocatorSettings {
+                wait: config.stream_wait,
+                try_unlisted: config.try_unlisted,
+                max_streams: config.max_streams,
+            },
+        );
         Ok(Self {
             balancer,
             redis,

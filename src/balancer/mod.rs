@@ -11,6 +11,7 @@ pub use crate::stream::origin_id::OriginId;
 use crate::stream::url::StreamUrl;
 use origin::{Origin, OriginState};
 use peer::PeerStatus;
+pub use pins::{PinFormat, Unpinned};
 use snapshot::BalancerSnapshot;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,10 +69,10 @@ pub trait Balancer: Send + Sync {
     fn candidates(&self) -> Vec<Candidate>;
 
     /// Pins a stream to the origin that served it.
-    fn pin(&self, stream: &StreamUrl, id: &OriginId);
+    fn pin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat);
 
-    /// Unpins a stream, where it is pinned to that origin.
-    fn unpin(&self, stream: &StreamUrl, id: &OriginId);
+    /// Unpins a stream, where it is pinned to that origin by a request in that format.
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) -> Unpinned;
 
     /// The origin could not be connected: it is asked last for 5 s, or until its next heartbeat.
     fn suspect(&self, id: &OriginId);

@@ -58,7 +58,9 @@ pub enum OriginState {
     Alive,
     /// An operator wants nothing new on it.
     Draining,
-    /// It could not be connected a moment ago.
+    /// It has missed four heartbeats in a row.
+    Late,
+    /// It could not be connected a moment ago, or failed for three streams in a row.
     Suspect,
     /// Its heartbeat is older than the TTL.
     Stale,

@@ -1,5 +1,6 @@
 //! The pins: which origin each stream was last served from. Bounded, and forgetful.
 
+use crate::media::format::Format;
 use crate::stream::url::StreamUrl;
 use std::collections::HashMap;
 use std::mem;
@@ -13,9 +14,30 @@ pub const PIN_TIME: Duration = Duration::from_secs(3600);
 /// An origin's place in the table. It outlives restarts of the origin.
 pub type OriginSlot = u64;
 
+/// The format of the request whose answer made a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinFormat {
+    Playlist,
+    /// A live stream. `None`: in no format that is known here.
+    Live(Option<Format>),
+}
+
+/// What came of unpinning a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpinned {
+    /// The stream is not pinned there, or not any more.
+    Yes,
+    /// The pin stays, for nobody knows by which format it was made: it may be moved, not taken away.
+    FormatUnknown,
+    /// The pin stays, for another format made it: a stranger's `.mp3` must not move the viewers of the `.flv`.
+    OtherFormat,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Pin {
     slot: OriginSlot,
+    /// `None` where another proxy made the pin.
+    format: Option<PinFormat>,
     used: Instant,
 }
 
@@ -41,7 +63,7 @@ impl Pins {
         };
         match pin {
             Some(pin) if now.saturating_duration_since(pin.used) < PIN_TIME => {
-                self.set(stream, pin.slot, now);
+                self.set(stream, pin.slot, pin.format, now);
                 Some(pin.slot)
             }
             _ => {
@@ -51,14 +73,23 @@ impl Pins {
         }
     }
 
-    /// Pins a stream.
-    pub fn set(&mut self, stream: &StreamUrl, slot: OriginSlot, now: Instant) {
+    /// Pins a stream. A pin that is there already keeps the format that made it, where that is known.
+    pub fn set(
+        &mut self,
+        stream: &StreamUrl,
+        slot: OriginSlot,
+        format: Option<PinFormat>,
+        now: Instant,
+    ) {
         if let Some(pin) = self.young.get_mut(stream)
             && pin.slot == slot
         {
+            pin.format = pin.format.or(format);
             pin.used = now;
             return;
         }
+        let before = self.old.get(stream).filter(|pin| pin.slot == slot);
+        let format = before.and_then(|pin| pin.format).or(format);
         self.remove(stream);
         if self.young.len() >= GENERATION {
             let gone = mem::replace(&mut self.old, mem::take(&mut self.young));
@@ -66,8 +97,35 @@ impl Pins {
                 self.uncount(pin.slot);
             }
         }
-        self.young.insert(stream.clone(), Pin { slot, used: now });
+        let pin = Pin {
+            slot,
+            format,
+            used: now,
+        };
+        self.young.insert(stream.clone(), pin);
         *self.streams.entry(slot).or_default() += 1;
+    }
+
+    /// Unpins a stream from that slot, where a request in that format made the pin.
+    pub fn remove_format(
+        &mut self,
+        stream: &StreamUrl,
+        slot: OriginSlot,
+        format: PinFormat,
+    ) -> Unpinned {
+        let pin = self.young.get(stream).or_else(|| self.old.get(stream));
+        match pin {
+            Some(pin) if pin.slot != slot => Unpinned::Yes,
+            None => Unpinned::Yes,
+            Some(pin) => match pin.format {
+                None => Unpinned::FormatUnknown,
+                Some(made_by) if made_by != format => Unpinned::OtherFormat,
+                Some(_) => {
+                    self.remove(stream);
+                    Unpinned::Yes
+                }
+            },
+        }
     }
 
     /// Unpins a stream.
@@ -127,10 +185,10 @@ mod tests {
     #[test]
     fn pins_hold_move_and_go() {
         let (mut pins, now) = (Pins::default(), Instant::now());
-        pins.set(&stream("a"), 1, now);
-        pins.set(&stream("b"), 1, now);
+        pins.set(&stream("a"), 1, None, now);
+        pins.set(&stream("b"), 1, None, now);
         assert_eq!((pins.get(&stream("a"), now), pins.streams(1)), (Some(1), 2));
-        pins.set(&stream("a"), 2, now);
+        pins.set(&stream("a"), 2, None, now);
         assert_eq!((pins.streams(1), pins.streams(2)), (1, 1));
         pins.remove(&stream("b"));
         assert_eq!((pins.get(&stream("b"), now), pins.streams(1)), (None, 0));
@@ -139,10 +197,32 @@ mod tests {
     }
 
     #[test]
+    fn only_the_format_that_made_a_pin_takes_it_away() {
+        let (mut pins, now) = (Pins::default(), Instant::now());
+        let [flv, mp3] = [Format::Flv, Format::Mp3].map(|it| PinFormat::Live(Some(it)));
+        pins.set(&stream("a"), 1, Some(flv), now);
+        pins.set(&stream("a"), 1, Some(mp3), now);
+        for (slot, format, expected) in [
+            (2, flv, Unpinned::Yes),
+            (1, mp3, Unpinned::OtherFormat),
+            (1, PinFormat::Playlist, Unpinned::OtherFormat),
+        ] {
+            assert_eq!(pins.remove_format(&stream("a"), slot, format), expected);
+            assert_eq!(pins.get(&stream("a"), now), Some(1), "{format:?}");
+        }
+        assert_eq!(pins.remove_format(&stream("a"), 1, flv), Unpinned::Yes);
+        assert_eq!(pins.get(&stream("a"), now), None);
+        pins.set(&stream("a"), 1, None, now);
+        let unknown = pins.remove_format(&stream("a"), 1, flv);
+        assert_eq!(unknown, Unpinned::FormatUnknown);
+        assert_eq!(pins.get(&stream("a"), now), Some(1), "another proxy's");
+    }
+
+    #[test]
     fn unused_pins_expire_and_used_ones_do_not() {
         let (mut pins, now) = (Pins::default(), Instant::now());
-        pins.set(&stream("a"), 1, now);
-        pins.set(&stream("b"), 1, now);
+        pins.set(&stream("a"), 1, None, now);
+        pins.set(&stream("b"), 1, None, now);
         let later = now + PIN_TIME - Duration::from_secs(1);
         assert_eq!(pins.get(&stream("a"), later), Some(1));
         let end = now + PIN_TIME + Duration::from_secs(1);
@@ -155,9 +235,9 @@ mod tests {
     fn they_are_bounded_and_the_used_ones_stay() {
         let (mut pins, now) = (Pins::default(), Instant::now());
         let kept = stream("kept");
-        pins.set(&kept, 7, now);
+        pins.set(&kept, 7, None, now);
         for n in 0..GENERATION * 3 {
-            pins.set(&stream(&n.to_string()), 1, now);
+            pins.set(&stream(&n.to_string()), 1, None, now);
             if n % 1000 == 0 {
                 assert_eq!(pins.get(&kept, now), Some(7));
             }

@@ -152,7 +152,14 @@ impl Puller {
             let Some(body) = self.body.take() else {
                 return End::Broken("there is no origin".into());
             };
-            match self.copy(body) {
+            let stop = self.copy(body);
+            if matches!(stop, Stop::Finished | Stop::Origin(_))
+                && self.channel.is_needed()
+                && let Some(source) = self.channel.source()
+            {
+                self.reopen.ended(&source);
+            }
+            match stop {
                 Stop::Finished => return End::Clean,
                 Stop::Client(why) => return End::Broken(why.into()),
                 Stop::Origin(why) => match self.resume(&why) {

@@ -32,7 +32,7 @@ pub use packages::{Package, PrintArgs, Shell};
 pub use sources::{command_line, parse, parse_from};
 pub use static_origin::{OriginList, StaticOrigin};
 pub use trusted::TrustedProxies;
-pub use values::LoadBalancerType;
+pub use values::{LoadBalancerType, TryUnlisted};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -116,6 +116,14 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::wait)]
     pub stream_wait: Duration,
 
+    /// Origins whose API misses a stream are asked for it all the same: first, last (after the wait) or never
+    #[arg(long, value_name = "WHEN", default_value = "last", value_enum)]
+    pub try_unlisted: TryUnlisted,
+
+    /// user:password for the origins' HTTP APIs; ps shows flags, so rather set it in the environment
+    #[arg(long, value_name = "USER:PASSWORD", value_parser = values::credentials)]
+    pub origin_api_auth: Option<String>,
+
     /// Peers whose X-Forwarded-* headers are believed: addresses and CIDRs with commas between, or none
     #[arg(long, value_name = "LIST", default_value = "127.0.0.0/8,::1/128", value_parser = TrustedProxies::parse)]
     pub trusted_proxies: TrustedProxies,
@@ -198,6 +206,7 @@ impl Config {
         // An empty flag is the way to say "none" over a value in the environment.
         self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
         self.public_url = self.public_url.filter(|url| !url.is_empty());
+        self.origin_api_auth = self.origin_api_auth.filter(|auth| !auth.is_empty());
         self.redis.password = self.redis.password.filter(|password| !password.is_empty());
         self.redis.url = self.redis.url.filter(|url| !url.is_empty());
         self

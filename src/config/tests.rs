@@ -109,6 +109,8 @@ fn every_setting_is_taken_from_each_source() {
         ("idle_timeout", "12s"),
         ("max_streams", "13"),
         ("stream_wait", "0s"),
+        ("try_unlisted", "never"),
+        ("origin_api_auth", "u:p"),
         ("trusted_proxies", "10.0.0.0/8"),
         ("protocol", "on"),
         ("live_list", "off"),
@@ -157,6 +159,10 @@ fn every_setting_is_taken_from_each_source() {
                 config.system_api.to_string()
             ),
             ("127.0.0.1:1".into(), "[::1]:2".into())
+        );
+        assert_eq!(
+            (config.try_unlisted, config.origin_api_auth.as_deref()),
+            (TryUnlisted::Never, Some("u:p"))
         );
         assert_eq!(
             (config.static_files, config.load_balancer_type),

@@ -16,6 +16,25 @@ pub enum LoadBalancerType {
     Redis,
 }
 
+/// When origins are asked for streams that their APIs do not list: edges pull such streams, and some serve files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TryUnlisted {
+    /// At once, before the player is held for a publisher.
+    First,
+    /// When the player has been held in vain.
+    Last,
+    /// Not at all.
+    Never,
+}
+
+/// A user and a password with a colon between. The user has none (RFC 7617 section 2).
+pub(super) fn credentials(text: &str) -> Result<String, String> {
+    let good = text.is_empty()
+        || (text.contains(':') && text.len() <= 1000 && !text.chars().any(char::is_control));
+    good.then(|| text.to_owned())
+        .ok_or_else(|| "user:password, without control characters".to_owned())
+}
+
 /// Nothing of a stream proxy takes longer than a day, and no timeout is too large for a system call.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -334,6 +353,12 @@ mod tests {
                 .iter()
                 .all(|text| on_off(text).is_err())
         );
+        for good in ["", "a:b", ":", "a:b:c d"] {
+            assert_eq!(credentials(good).as_deref(), Ok(good));
+        }
+        for bad in ["a", "a:b\n"] {
+            assert!(credentials(bad).is_err(), "{bad:?}");
+        }
         assert_eq!(log_level("debug"), Ok(LevelFilter::Debug));
         assert!(log_level("verbose").is_err());
     }

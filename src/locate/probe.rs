@@ -1,30 +1,27 @@
-//! Short tries: an origin that does not list a stream is asked for it all the same, for it may be an
-//! edge or have a file. SRS holds such a request open for ever, so a crowd must not do so all at once.
+//! Probes: requests to an origin of which nothing tells that it has the stream. SRS holds such a request open for ever,
+//! so a crowd must not make them all at once.
 
 use crate::balancer::OriginId;
 use crate::runtime::cancel::CancelToken;
 use crate::stream::url::StreamUrl;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
-
 use std::time::{Duration, Instant};
 
-/// What a short try may take.
-pub const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Short tries of one stream at one origin at the same time.
+/// Probes for one stream at one origin at the same time.
 const MAX_AT_ONCE: usize = 8;
-/// A short try in vain stands for those of others for this long.
-const IN_VAIN: Duration = SHORT_TIMEOUT;
-/// An origin that was silent about a stream is tried after the others for this long.
+/// A probe in vain stands for those of other players for this long.
+const IN_VAIN: Duration = Duration::from_secs(1);
+/// An origin that was silent about a stream is asked after the others for this long.
 const SILENT: Duration = Duration::from_secs(30);
 /// Silences that are remembered at most.
 const MAX_REMEMBERED: usize = 10_000;
-/// While a player waits for its turn it looks this often whether it has left.
+/// While a player waits for its turn, whether the player has left is looked at this often.
 const LOOK: Duration = Duration::from_millis(100);
 
 type Key = (StreamUrl, OriginId);
 
-/// Which tries are under way, and which were in vain. One for the process.
+/// The probes that are under way, and those that were in vain. One for the process.
 #[derive(Debug, Default)]
 pub struct ProbeLimiter {
     state: Mutex<HashMap<Key, ProbeEntry>>,
@@ -43,7 +40,7 @@ impl ProbeEntry {
     }
 }
 
-/// A short try under way; over when it is dropped.
+/// A probe under way; over when this is dropped.
 #[derive(Debug)]
 pub struct Probe<'a> {
     probes: &'a ProbeLimiter,
@@ -51,8 +48,8 @@ pub struct Probe<'a> {
 }
 
 impl ProbeLimiter {
-    /// Begins a short try, waiting while too many are under way. `None` when one has just been in
-    /// vain, or the player has left.
+    /// Begins a probe. Blocks while too many are under way. `None` when one has just been in vain, or the player has
+    /// left.
     pub fn begin(
         &self,
         stream: &StreamUrl,
@@ -93,14 +90,14 @@ impl ProbeLimiter {
         self.changed.notify_all();
     }
 
-    /// Whether the origin has been silent about that stream a moment ago.
+    /// Whether the origin was silent about that stream within the last 30 s.
     pub fn was_silent(&self, stream: &StreamUrl, id: &OriginId) -> bool {
         let state = self.lock();
         let entry = state.get(&(stream.clone(), id.clone()));
         entry.is_some_and(|entry| entry.silent_for(SILENT))
     }
 
-    /// The origin has served that stream: what it was silent about is the past.
+    /// The origin has served that stream: its silence is past.
     pub fn served(&self, stream: &StreamUrl, id: &OriginId) {
         let mut state = self.lock();
         if let Some(entry) = state.get_mut(&(stream.clone(), id.clone())) {

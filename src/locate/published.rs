@@ -1,20 +1,8 @@
 //! What an origin's HTTP API says that it publishes.
 
-use crate::balancer::Candidate;
 use crate::stream::url::{ApiMatch, StreamUrl};
-use crate::upstream::OriginClient;
-use log::debug;
 use serde::Deserialize;
 use std::collections::HashSet;
-use std::io::Read;
-use std::time::{Duration, Instant};
-
-/// Entries that are asked for at once. SRS gives ten unless told, and at least ten.
-const PAGE: usize = 1000;
-/// Streams that are kept of one origin.
-const MAX_STREAMS: usize = 100_000;
-/// Largest page, in bytes; an entry takes some 600.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The streams that one origin publishes now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +33,7 @@ impl PublishedStreams {
     ///
     /// # Errors
     /// What makes it no answer of SRS's API.
-    fn add_page(&mut self, body: &[u8]) -> Result<usize, String> {
+    pub(super) fn add_page(&mut self, body: &[u8]) -> Result<usize, String> {
         let page: Page = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         if page.code != 0 {
             return Err(format!("code {}", page.code));
@@ -61,6 +49,11 @@ impl PublishedStreams {
         Ok(entries)
     }
 
+    /// How many streams there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &StreamUrl> {
         self.0.iter()
@@ -69,52 +62,6 @@ impl PublishedStreams {
     /// How the stream stands among them.
     pub fn has(&self, stream: &StreamUrl) -> ApiMatch {
         stream.api_match(&self.0)
-    }
-}
-
-/// Asks one origin's API for all pages, within `time` in all. `None` when it is slow, down or talks
-/// rubbish.
-pub fn ask(
-    client: &OriginClient,
-    candidate: &Candidate,
-    time: Duration,
-) -> Option<PublishedStreams> {
-    let address = candidate.origin.api_address()?;
-    let end = Instant::now() + time;
-    let mut publishing = PublishedStreams::default();
-    let mut start = 0;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            debug!("API of {address}: too slow");
-            return None;
-        }
-        // The slash before the query matters: without it SRS answers 302.
-        let target = format!("/api/v1/streams/?start={start}&count={PAGE}");
-        let mut body = Vec::new();
-        let page = client
-            .look_up(address, &target, left)
-            .map_err(|error| error.to_string())
-            .and_then(|response| match response.status {
-                200 => response
-                    .body
-                    .take(MAX_BYTES)
-                    .read_to_end(&mut body)
-                    .map_err(|error| error.to_string()),
-                status => Err(format!("status {status}")),
-            })
-            .and_then(|_| publishing.add_page(&body));
-        match page {
-            Ok(entries) if entries < PAGE => return Some(publishing),
-            Ok(entries) => start += entries,
-            Err(why) => {
-                debug!("API of {address}: {why}");
-                return None;
-            }
-        }
-        if publishing.0.len() >= MAX_STREAMS {
-            return Some(publishing);
-        }
     }
 }
 

@@ -220,9 +220,10 @@ impl LiveGauges {
     }
 }
 
-const STATES: [OriginState; 4] = [
+const STATES: [OriginState; 5] = [
     OriginState::Alive,
     OriginState::Draining,
+    OriginState::Late,
     OriginState::Suspect,
     OriginState::Stale,
 ];
@@ -231,6 +232,7 @@ fn word(state: OriginState) -> &'static str {
     match state {
         OriginState::Alive => "alive",
         OriginState::Draining => "draining",
+        OriginState::Late => "late",
         OriginState::Suspect => "suspect",
         OriginState::Stale => "stale",
     }

@@ -31,11 +31,12 @@ const TIMES: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// Every way in which a search for an origin can end: these are there from the start, at 0.
-const PICKS: [&str; 8] = [
+const PICKS: [&str; 9] = [
     "pinned",
     "api",
     "tried",
     "waited",
+    "refused",
     "not_found",
     "exhausted",
     "no_origin",

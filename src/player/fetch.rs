@@ -3,7 +3,8 @@
 use crate::balancer::Candidate;
 use crate::balancer::origin::OriginState;
 use crate::http::Headers;
-use crate::locate::{NextAttempt, Wanted};
+use crate::locate::{LookupRequest, NextAttempt, Outcome, Verdict, Wanted};
+use crate::media::format::Format;
 use crate::player::context::PlayerContext;
 use crate::player::request::MediaRequest;
 use crate::player::route::Route;
@@ -38,8 +39,9 @@ pub struct FetchRequest<'a> {
 /// What is special about a request to origins.
 #[derive(Debug, Clone, Default)]
 pub struct FetchOptions {
-    /// The player is not held for a publisher: there is something else to answer it with.
-    pub unheld: bool,
+    /// How long the player may be held for a publisher, where that is not `PROXY_STREAM_WAIT`: zero where there is
+    /// something else to answer it with. No origin is asked then whose API misses the stream.
+    pub hold: Option<Duration>,
     /// How long an origin may rightly hold its answer back, where that is more than the response timeout.
     pub blocks: Option<Duration>,
     /// The id of the origin to ask first: what is asked for is a file of that one's.
@@ -62,7 +64,7 @@ pub enum FetchOutcome {
     Buffered(BufferedResponse),
     /// No origin's answer: a status of ours.
     Failed(Failure),
-    /// The origin took the request and closed without a head: its refusal of this player, and of nobody else.
+    /// An origin took the request and closed without a head: its refusal of this player, and of nobody else.
     Refused(Failure),
     /// The player has left.
     Left,
@@ -159,27 +161,30 @@ pub fn fetch_logging(
     request: &FetchRequest<'_>,
     head_timeout: Option<Duration>,
 ) -> FetchOutcome {
-    let (cancel, own) = (request.cancel, request.media.is_own_url);
-    let wanted = match request.media.route {
+    let media = request.media;
+    let wanted = match media.route {
         Route::Segment => Wanted::Segment,
-        _ => Wanted::Stream,
+        Route::Live => Wanted::Live(format(&media.target)),
+        _ => Wanted::Playlist,
     };
-    let mut search = context
-        .locator
-        .search(request.media.stream.as_ref(), wanted, cancel)
-        .since(log.since);
-    if request.options.unheld {
-        search = search.unheld();
-    }
     if let Some(fetched) = from_first(context, log, request) {
         return fetched;
     }
-    let mut kept: Option<BufferedResponse> = None;
-    let mut worst: Option<OriginError> = None;
+    let options = &request.options;
+    let mut lookup = context.locator.lookup(LookupRequest {
+        stream: media.stream.as_ref(),
+        wanted,
+        is_own_url: media.is_own_url,
+        arrived: log.since,
+        hold: options.hold,
+        patient: options.blocks.is_some(),
+        cancel: request.cancel,
+    });
+    let mut kept = Kept::default();
     loop {
-        let step = search.step();
-        log.pick = Some(search.outcome(&step));
-        let (candidate, timeout) = match step {
+        let next = lookup.next();
+        log.pick = Some(lookup.word());
+        let (candidate, timeout) = match next {
             NextAttempt::Ask(candidate, timeout) => {
                 let times = [timeout, head_timeout];
                 (candidate, times.into_iter().flatten().min())
@@ -197,63 +202,68 @@ pub fn fetch_logging(
                 let detail = format!("no origin has the stream, held for {held:.1} s");
                 return failure(404, message, Some(1), Some(detail));
             }
-            NextAttempt::Exhausted => return end(kept, worst),
+            NextAttempt::Exhausted => return kept.end(),
         };
         let Some(address) = candidate.origin.http_address() else {
+            lookup.report(Outcome::Failed);
             continue;
         };
         log.origin = Some(address.to_string());
-        let fetched = |origin, response| {
-            FetchOutcome::Fetched(Fetched {
-                origin,
-                address: address.to_string(),
-                response,
-            })
-        };
-        match context
+        let answer = context
             .client
-            .send(origin_request(request, address, timeout), cancel)
-        {
-            Ok(response) => match response.status {
-                200 => {
-                    search.served(&candidate, own);
-                    return fetched(candidate, response);
-                }
-                404 if search.not_there(&candidate, own) => {
-                    if kept.as_ref().is_none_or(|kept| kept.status != 404) {
-                        kept = Some(keep(response));
-                    }
-                }
-                500.. if search.is_try() => {
-                    kept.get_or_insert_with(|| keep(response));
-                }
-                _ => return fetched(candidate, response),
-            },
+            .send(origin_request(request, address, timeout), request.cancel);
+        let response = match answer {
+            Ok(response) => response,
             Err(OriginError::Left) => return FetchOutcome::Left,
-            Err(error @ OriginError::Closed(_)) => {
-                return FetchOutcome::Refused(Failure {
-                    status: 502,
-                    message: "The media server refused this request.",
-                    retry_after: None,
-                    detail: Some(error.to_string()),
-                });
-            }
             Err(error) => {
                 debug!("{error}");
-                match error {
-                    OriginError::Connect(..) => search.unreachable(&candidate),
-                    OriginError::Timeout(_) if !search.too_slow(&candidate, timeout) => {
-                        let message = "The media server did not answer in time. Try again.";
-                        return failure(504, message, None, Some(error.to_string()));
-                    }
-                    _ => {}
-                }
                 log.detail = Some(error.to_string());
-                if !matches!(worst, Some(OriginError::Timeout(_))) {
-                    worst = Some(error);
+                match lookup.report(outcome(&error)) {
+                    Verdict::TryNext | Verdict::TryOneOther => kept.error(error),
+                    Verdict::Refused => {
+                        log.pick = Some("refused");
+                        return FetchOutcome::Refused(Failure {
+                            status: 403,
+                            message: "The media server refused this player.",
+                            retry_after: None,
+                            detail: None,
+                        });
+                    }
+                    Verdict::Deliver => {
+                        let message = "The media server did not answer in time. Try again.";
+                        return failure(504, message, None, None);
+                    }
                 }
+                continue;
+            }
+        };
+        match lookup.report(Outcome::Answered(response.status)) {
+            Verdict::TryNext => kept.response(response, false),
+            Verdict::TryOneOther => kept.response(response, true),
+            Verdict::Deliver | Verdict::Refused => {
+                return FetchOutcome::Fetched(Fetched {
+                    origin: candidate,
+                    address: address.to_string(),
+                    response,
+                });
             }
         }
+    }
+}
+
+/// The format of a live stream, as its path tells; `None` where its extension is not a format's.
+fn format(target: &str) -> Option<Format> {
+    let path = target.split('?').next().unwrap_or_default();
+    Format::from_extension(path.rsplit_once('.')?.1)
+}
+
+/// What the locator is told of a request that no response came to.
+fn outcome(error: &OriginError) -> Outcome {
+    match error {
+        OriginError::Connect(..) => Outcome::Unreachable,
+        OriginError::Closed(_) => Outcome::Closed,
+        OriginError::Timeout(_) => Outcome::TimedOut,
+        OriginError::Here(..) | OriginError::Protocol(..) | OriginError::Left => Outcome::Failed,
     }
 }
 
@@ -299,21 +309,49 @@ fn from_first(
     }
 }
 
-fn end(kept: Option<BufferedResponse>, worst: Option<OriginError>) -> FetchOutcome {
-    match (kept, worst) {
-        (Some(kept), _) => FetchOutcome::Buffered(kept),
-        (None, Some(OriginError::Timeout(_))) => failure(
-            504,
-            "No media server answered in time. Try again.",
-            Some(1),
-            None,
-        ),
-        (None, _) => failure(
-            502,
-            "No media server can be reached. Try again.",
-            Some(1),
-            None,
-        ),
+/// What has come of the origins that were asked, for the case that no other has an answer.
+#[derive(Default)]
+struct Kept {
+    response: Option<BufferedResponse>,
+    /// The response is of an origin that has the stream: no guess's 404 replaces it.
+    is_final: bool,
+    worst: Option<OriginError>,
+}
+
+impl Kept {
+    fn response(&mut self, response: OriginResponse, is_final: bool) {
+        let is_better =
+            response.status == 404 && self.response.as_ref().is_none_or(|kept| kept.status != 404);
+        if is_final || !self.is_final && (self.response.is_none() || is_better) {
+            self.response = Some(keep(response));
+            self.is_final = is_final;
+        }
+    }
+
+    fn error(&mut self, error: OriginError) {
+        if !matches!(self.worst, Some(OriginError::Timeout(_))) {
+            self.worst = Some(error);
+        }
+    }
+
+    fn end(self) -> FetchOutcome {
+        if let Some(response) = self.response {
+            return FetchOutcome::Buffered(response);
+        }
+        let (status, message) = match self.worst {
+            Some(OriginError::Timeout(_)) => (504, "No media server answered in time. Try again."),
+            Some(OriginError::Closed(_)) => {
+                // Without an API that lists the stream nobody knows whether this was a refusal. Others ask anew.
+                return FetchOutcome::Refused(Failure {
+                    status: 502,
+                    message: "No media server answered this request. Try again.",
+                    retry_after: Some(1),
+                    detail: None,
+                });
+            }
+            _ => (502, "No media server can be reached. Try again."),
+        };
+        failure(status, message, Some(1), None)
     }
 }
 

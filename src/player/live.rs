@@ -1,5 +1,6 @@
 //! Live streams: FLV, TS, AAC and MP3, relayed until either side ends.
 
+use crate::balancer::PinFormat;
 use crate::channel::{
     Channel, ChannelKey, Delivery, Entry, First, Joined, Opened, Reopen, Source, Viewer,
 };
@@ -9,7 +10,7 @@ use crate::player::context::PlayerContext;
 use crate::player::fetch::{
     FetchLog, FetchOptions, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging,
 };
-use crate::player::live_relay::LiveRelay;
+use crate::player::live_relay::{LiveRelay, StreamNews};
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::runtime::cancel::CancelToken;
@@ -264,7 +265,12 @@ impl Reopen for Again {
             origin: candidate,
             response,
         })?;
-        context.locator.balancer().pin(stream, &fetched.origin.id);
+        let path = self.request.target.split('?').next().unwrap_or_default();
+        let format = PinFormat::Live(format(path));
+        context
+            .locator
+            .balancer()
+            .pin(stream, &fetched.origin.id, format);
         Some(self.goes_on(fetched))
     }
 
@@ -274,7 +280,11 @@ impl Reopen for Again {
             headers: &self.headers,
             head_only: false,
             cancel,
-            options: FetchOptions::default(),
+            options: FetchOptions {
+                // Viewers who are being served need no place among those who wait.
+                hold: Some(self.context.locator.wait()),
+                ..FetchOptions::default()
+            },
         };
         let mut log = FetchLog::since(Instant::now());
         match fetch_logging(&self.context, &mut log, &request, Some(REOPEN_TIMEOUT)) {
@@ -282,6 +292,12 @@ impl Reopen for Again {
                 Some(self.goes_on(fetched))
             }
             _ => None,
+        }
+    }
+
+    fn ended(&self, source: &Source) {
+        if let Some(stream) = &self.request.stream {
+            self.context.locator.broke_off(stream, &source.origin);
         }
     }
 }
@@ -325,6 +341,11 @@ fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outco
                 viewer: Some(viewer),
                 reader: None,
                 connection: context.channels.count_connection(),
+                news: Some(StreamNews {
+                    locator: context.locator.clone(),
+                    stream: stream.clone(),
+                    origin: origin.id,
+                }),
             };
             relay.start(&context.live);
         }

@@ -2,10 +2,13 @@
 
 use crate::cache::reader::EntryReader;
 use crate::channel::OriginConnection;
-use crate::player::relay::{Piece, relay};
+use crate::locate::OriginLocator;
+use crate::player::relay::{Piece, RelayEnd, relay};
 use crate::runtime::pool::Pool;
 use crate::server::exchange::Exchange;
+use crate::stream::origin_id::OriginId;
 use crate::stream::stats::{ByteCounter, Viewer};
+use crate::stream::url::StreamUrl;
 use crate::upstream::OriginResponse;
 use std::sync::Arc;
 
@@ -25,6 +28,25 @@ pub struct LiveRelay {
     pub reader: Option<EntryReader>,
     /// Counts the connection to the origin until the relay ends.
     pub connection: OriginConnection,
+    /// What the locator is told of when the stream ends; `None` where the answer is no stream.
+    pub news: Option<StreamNews>,
+}
+
+/// A stream at an origin, whose end the locator is told of: what that origin's API said before is void then.
+pub struct StreamNews {
+    pub locator: Arc<OriginLocator>,
+    pub stream: StreamUrl,
+    pub origin: OriginId,
+}
+
+impl StreamNews {
+    fn tell(&self, end: RelayEnd) {
+        match end {
+            RelayEnd::Origin => self.locator.broke_off(&self.stream, &self.origin),
+            RelayEnd::Silent => self.locator.hung(&self.stream, &self.origin),
+            RelayEnd::Client => {}
+        }
+    }
 }
 
 impl LiveRelay {
@@ -42,7 +64,10 @@ impl LiveRelay {
     }
 
     fn run(self: Box<Self>) {
-        relay(self.exchange, self.response, Piece::Live, &self.meter);
+        let end = relay(self.exchange, self.response, Piece::Live, &self.meter);
+        if let Some(news) = &self.news {
+            news.tell(end);
+        }
         drop((self.viewer, self.reader, self.connection));
     }
 }

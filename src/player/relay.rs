@@ -24,10 +24,26 @@ pub enum Piece {
     Segment,
 }
 
+/// Whose end the relay's was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayEnd {
+    /// The origin sent its last byte, or failed.
+    Origin,
+    /// The origin sent nothing for the stall timeout.
+    Silent,
+    /// The client left, or wants no body.
+    Client,
+}
+
 /// Sends the origin's status, headers and body to the player. `meter` counts the bytes.
 ///
 /// A body that the origin did not finish is broken off towards the player, too.
-pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: &ByteCounter) {
+pub fn relay(
+    exchange: Exchange,
+    response: OriginResponse,
+    piece: Piece,
+    meter: &ByteCounter,
+) -> RelayEnd {
     let head = ResponseHead {
         status: response.status,
         headers: to_player(&response.headers),
@@ -35,12 +51,12 @@ pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: 
         ..ResponseHead::default()
     };
     let Ok(mut out) = exchange.start(&head) else {
-        return;
+        return RelayEnd::Client;
     };
     if !out.wants_body() {
         // What an origin sends after such a head is not read.
         let _ = out.finish();
-        return;
+        return RelayEnd::Client;
     }
     let mut source = Source {
         body: response.body,
@@ -62,17 +78,28 @@ pub fn relay(exchange: Exchange, response: OriginResponse, piece: Piece, meter: 
         (Ok(_), _) => {
             // An error is the client's leaving at the very end; the record has its bytes.
             let _ = out.finish();
+            RelayEnd::Origin
         }
-        (Err(_), Some(_)) if out.cancel().is_cancelled() => out.break_off("the client left"),
+        (Err(_), Some(_)) if out.cancel().is_cancelled() => {
+            out.break_off("the client left");
+            RelayEnd::Client
+        }
         (Err(_), Some(why)) => {
-            let why = why.to_string();
+            let text = why.to_string();
             // The connection says it by itself where the origin has reset it.
-            match why.starts_with(BROKE_OFF) {
-                true => out.break_off(&why),
-                false => out.break_off(&format!("{BROKE_OFF}: {why}")),
+            match text.starts_with(BROKE_OFF) {
+                true => out.break_off(&text),
+                false => out.break_off(&format!("{BROKE_OFF}: {text}")),
+            }
+            match why.kind() {
+                io::ErrorKind::TimedOut => RelayEnd::Silent,
+                _ => RelayEnd::Origin,
             }
         }
-        (Err(error), None) => out.break_off(&format!("the client went: {error}")),
+        (Err(error), None) => {
+            out.break_off(&format!("the client went: {error}"));
+            RelayEnd::Client
+        }
     }
 }
 

@@ -168,8 +168,7 @@ impl OriginClient {
         self.send_patiently(request, timeout, cancel)
     }
 
-    /// GETs what must come within `time` in all, its body too: what an API says. One that trickles may
-    /// hold nobody.
+    /// GETs what must come within `time` in all, its body too: what an API says, which may trickle.
     ///
     /// # Errors
     /// As [`OriginClient::send`]; the body's reader fails when the time is over.
@@ -177,13 +176,14 @@ impl OriginClient {
         &self,
         address: SocketAddr,
         target: &str,
+        headers: &Headers,
         time: Duration,
     ) -> Result<OriginResponse, OriginError> {
         let request = OriginRequest {
             address,
             head_only: false,
             target,
-            headers: &Headers::default(),
+            headers,
             live: false,
             timeout: None,
             blocks: None,

@@ -1,8 +1,9 @@
 //! What the Redis balancer needs of the memory that it goes on from.
 
-use crate::balancer::memory::{Memory, OriginEntry};
+use crate::balancer::OriginId;
+use crate::balancer::memory::Memory;
+use crate::balancer::memory::tables::OriginEntry;
 use crate::balancer::origin::Origin;
-use crate::balancer::{Balancer, OriginId};
 use crate::stream::url::StreamUrl;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,17 +15,16 @@ impl Memory {
         let known = {
             let state = self.lock();
             let slot = state.replaced_by(origin).into_iter().next();
-            slot.and_then(|slot| state.entries.get(&slot).map(|entry| entry.heartbeat))
+            slot.and_then(|slot| {
+                state
+                    .entries
+                    .get(&slot)
+                    .map(|entry| entry.heartbeats.last())
+            })
         };
-        if known.is_some_and(|known| known >= heartbeat) || self.register(origin.clone()).is_err() {
-            return; // the table is full of living origins
-        }
-        let id = origin.id();
-        let mut state = self.lock();
-        if let Some(slot) = state.slot_of(&id)
-            && let Some(entry) = state.entries.get_mut(&slot)
-        {
-            entry.heartbeat = heartbeat;
+        if known.is_none_or(|known| known < heartbeat) {
+            // An error: the table is full of living origins.
+            let _ = self.register_at(origin.clone(), heartbeat);
         }
     }
 
@@ -54,7 +54,13 @@ impl Memory {
 
     /// All origins with the time of their heartbeat, and whether they are draining.
     pub fn snapshot(&self) -> Vec<(Arc<Origin>, Instant, bool)> {
-        let view = |entry: &OriginEntry| (entry.origin.clone(), entry.heartbeat, entry.draining);
+        let view = |entry: &OriginEntry| {
+            (
+                entry.origin.clone(),
+                entry.heartbeats.last(),
+                entry.draining,
+            )
+        };
         self.lock().entries.values().map(view).collect()
     }
 

@@ -42,7 +42,7 @@ impl Memory {
         }
         for (stream, id) in snapshot.pins {
             if let Some(stream) = StreamUrl::parse(&stream) {
-                self.pin(&stream, &id.into());
+                self.pin_as_told(&stream, &id.into());
             }
         }
     }
@@ -77,7 +77,7 @@ mod tests {
         old.register(two.clone()).unwrap();
         old.drain(&two.id(), true).unwrap();
         let stream = StreamUrl::parse("__defaultVhost__/live/a").unwrap();
-        old.pin(&stream, &two.id());
+        old.pin_as_told(&stream, &two.id());
 
         let text = serde_json::to_string(&Balancer::snapshot(&old)).unwrap();
         let new = Memory::new(ttl);

@@ -1,6 +1,9 @@
 use super::*;
+use crate::balancer::memory::tables::FORGET_AFTER_TTLS;
 use crate::balancer::origin::Endpoints;
+use crate::media::format::Format;
 
+const FLV: PinFormat = PinFormat::Live(Some(Format::Flv));
 const TTL: Duration = Duration::from_secs(300);
 
 fn origin(server: &str, ip: &str, http: u16) -> Origin {
@@ -59,7 +62,7 @@ fn age(memory: &Memory, server: &str, by: Duration) {
     let mut state = memory.lock();
     for entry in state.entries.values_mut() {
         if entry.origin.server == server {
-            entry.heartbeat = entry.heartbeat.checked_sub(by).unwrap();
+            entry.heartbeats.age_by(by);
             entry.suspect_until = entry.suspect_until.and_then(|until| until.checked_sub(by));
         }
     }
@@ -69,16 +72,16 @@ fn age(memory: &Memory, server: &str, by: Duration) {
 fn a_pin_sticks_until_it_moves() {
     let memory = with(&["a", "b"]);
     assert_eq!(pinned(&memory, "x"), None);
-    memory.pin(&stream("x"), &id("b"));
+    memory.pin(&stream("x"), &id("b"), FLV);
     assert_eq!(pinned(&memory, "x").as_deref(), Some("b"));
-    memory.unpin(&stream("x"), &id("a"));
+    memory.unpin(&stream("x"), &id("a"), FLV);
     assert_eq!(pinned(&memory, "x").as_deref(), Some("b"), "not a's");
-    memory.pin(&stream("x"), &id("a"));
+    memory.pin(&stream("x"), &id("a"), FLV);
     assert_eq!(pinned(&memory, "x").as_deref(), Some("a"));
     assert_eq!(memory.lock().pins.len(), 1);
-    memory.unpin(&stream("x"), &id("a"));
+    memory.unpin(&stream("x"), &id("a"), FLV);
     assert_eq!((pinned(&memory, "x"), memory.lock().pins.len()), (None, 0));
-    memory.pin(&stream("x"), &"nobody".into());
+    memory.pin(&stream("x"), &"nobody".into(), FLV);
     assert_eq!(pinned(&memory, "x"), None);
 }
 
@@ -87,7 +90,7 @@ fn fewest_streams_first_then_draining_then_suspect() {
     let memory = with(&["a", "b", "c", "d"]);
     assert_eq!(order(&memory), ["a", "b", "c", "d"]);
     for (name, server) in [("1", "a"), ("2", "a"), ("3", "b")] {
-        memory.pin(&stream(name), &id(server));
+        memory.pin(&stream(name), &id(server), FLV);
     }
     assert_eq!(order(&memory), ["c", "d", "b", "a"]);
     memory.suspect(&id("c"));
@@ -131,7 +134,7 @@ fn suspicion_lasts_five_seconds_or_until_the_next_heartbeat() {
 #[test]
 fn a_restart_keeps_pins_and_draining_under_its_new_id() {
     let memory = with(&["a", "b"]);
-    memory.pin(&stream("x"), &id("a"));
+    memory.pin(&stream("x"), &id("a"), FLV);
     memory.drain(&id("a"), true).unwrap();
     let mut again = origin("a", "192.0.2.1", 9);
     again.service = "new".to_owned();
@@ -164,7 +167,7 @@ fn what_a_registration_replaces() {
         let memory = Memory::new(TTL);
         for (server, ip, port) in before {
             memory.register(origin(server, ip, *port)).unwrap();
-            memory.pin(&stream(server), &id(server));
+            memory.pin(&stream(server), &id(server), FLV);
         }
         memory.register(origin(now.0, now.1, now.2)).unwrap();
         let mut there: Vec<String> = memory
@@ -218,7 +221,7 @@ fn clones_both_stay_and_never_share_an_id() {
         "clone-s-1@192.0.2.3:1",
     ];
     assert_eq!(ids, own, "and each heartbeat keeps its id");
-    memory.pin(&stream("x"), &own[1].into());
+    memory.pin(&stream("x"), &own[1].into(), FLV);
     memory.suspect(&own[2].into());
     let states: Vec<_> = memory.origins().iter().map(|it| it.state).collect();
     assert_eq!(
@@ -247,7 +250,7 @@ fn the_table_is_bounded_and_gives_room_to_the_living() {
         memory.register(nth(5)).is_ok(),
         "a known one is always taken"
     );
-    memory.pin(&stream("x"), &id("o7"));
+    memory.pin(&stream("x"), &id("o7"), FLV);
     age(&memory, "o7", TTL);
     assert!(memory.register(nth(MAX_ORIGINS)).is_ok(), "for a stale one");
     assert_eq!(memory.origins().len(), MAX_ORIGINS);

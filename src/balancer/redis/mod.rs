@@ -17,7 +17,9 @@ mod sync;
 
 use crate::balancer::origin::Origin;
 use crate::balancer::peer::PeerStatus;
-use crate::balancer::{Balancer, Candidate, OriginId, OriginView, SharedStatus, Unavailable};
+use crate::balancer::{
+    Balancer, Candidate, OriginId, OriginView, PinFormat, SharedStatus, Unavailable, Unpinned,
+};
 use crate::config::RedisSettings;
 use crate::stream::url::StreamUrl;
 use ::redis::{Cmd, Value, cmd};
@@ -131,12 +133,8 @@ impl Redis {
         copy.looked = Some(Instant::now());
         let known = said.and_then(|id| memory.current_id(&id));
         match &known {
-            Some(id) => memory.pin(stream, id),
-            None => {
-                if let Some(pinned) = memory.pinned(stream) {
-                    memory.unpin(stream, &pinned.id);
-                }
-            }
+            Some(id) => memory.pin_as_told(stream, id),
+            None => memory.unpin_as_told(stream),
         }
         if copy.id != known {
             // How old it is nobody knows: it is renewed when the stream is served.
@@ -188,7 +186,7 @@ impl Balancer for Redis {
         self.shared.memory.candidates()
     }
 
-    fn pin(&self, stream: &StreamUrl, id: &OriginId) {
+    fn pin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) {
         let now = Instant::now();
         {
             let mut cache = self.shared.cache();
@@ -197,14 +195,14 @@ impl Balancer for Redis {
             if same && within(copy.written, RENEW, now) {
                 // Most requests: two short locks one after the other, none for long.
                 drop(cache);
-                return self.shared.memory.pin(stream, id);
+                return self.shared.memory.pin(stream, id, format);
             }
             if !same {
                 copy.id = Some(id.clone());
                 (copy.changed, copy.looked) = (Some(now), Some(now));
             }
             copy.written = Some(now);
-            self.shared.memory.pin(stream, id);
+            self.shared.memory.pin(stream, id, format);
         }
         let (names, life) = ([keys::pin(stream)], PIN_SECONDS.to_string());
         let command = eval(keys::PIN, &names, &[&keys::server(id), &life]);
@@ -213,10 +211,13 @@ impl Balancer for Redis {
         }
     }
 
-    fn unpin(&self, stream: &StreamUrl, id: &OriginId) {
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) -> Unpinned {
         {
             let mut cache = self.shared.cache();
-            self.shared.memory.unpin(stream, id);
+            let unpinned = self.shared.memory.unpin(stream, id, format);
+            if unpinned != Unpinned::Yes {
+                return unpinned;
+            }
             let copy = cache.pins.of(stream);
             if copy.id.as_deref() == Some(id) {
                 let now = Some(Instant::now());
@@ -227,6 +228,7 @@ impl Balancer for Redis {
         let names = [keys::pin(stream)];
         self.client
             .announce(vec![eval(keys::UNPIN, &names, &[keys::server(id)])]);
+        Unpinned::Yes
     }
 
     fn suspect(&self, id: &OriginId) {

@@ -192,7 +192,7 @@ fn attempt(
         head_only: false,
         cancel: search.cancel,
         options: FetchOptions {
-            unheld,
+            hold: unheld.then_some(Duration::ZERO),
             blocks: reload::blocks(&asked_media.target, timeline.as_ref()),
             first: None,
         },

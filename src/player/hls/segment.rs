@@ -175,6 +175,7 @@ fn relay_segment(
         viewer,
         reader,
         connection: context.channels.count_connection(),
+        news: None,
     };
     relay.start(&context.live);
 }

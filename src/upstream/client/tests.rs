@@ -299,7 +299,9 @@ fn a_short_timeout_holds_for_the_head_and_a_look_up_for_all() {
     let (client, _) = client_that_waits(LONG);
     let since = Instant::now();
     let time = Duration::from_millis(100);
-    let response = client.look_up(address, "/api/v1/streams/", time).unwrap();
+    let response = client
+        .look_up(address, "/api/v1/streams/", &Headers::default(), time)
+        .unwrap();
     let mut body = response.body;
     assert!(body.read_to_end(&mut Vec::new()).is_err(), "it trickles on");
     assert!(since.elapsed() < LONG / 2, "{:?}", since.elapsed());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::balancer::memory::Memory;
 use crate::balancer::origin::Origin;
-use crate::balancer::{Candidate, OriginView, Unavailable};
+use crate::balancer::{Candidate, OriginView, PinFormat, Unavailable, Unpinned};
 use crate::player::hls::timeline::Mapping;
 use crate::stream::origin_id::OriginId;
 
@@ -35,11 +35,11 @@ impl Balancer for Shared {
     fn candidates(&self) -> Vec<Candidate> {
         self.memory.candidates()
     }
-    fn pin(&self, stream: &StreamUrl, id: &OriginId) {
-        self.memory.pin(stream, id);
+    fn pin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) {
+        self.memory.pin(stream, id, format);
     }
-    fn unpin(&self, stream: &StreamUrl, id: &OriginId) {
-        self.memory.unpin(stream, id);
+    fn unpin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) -> Unpinned {
+        self.memory.unpin(stream, id, format)
     }
     fn suspect(&self, id: &OriginId) {
         self.memory.suspect(id);

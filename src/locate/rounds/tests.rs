@@ -1,5 +1,7 @@
 use super::*;
-use crate::balancer::origin::{Endpoints, Origin};
+use crate::balancer::Candidate;
+use crate::balancer::origin::{Endpoints, Origin, OriginState};
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 const MS: Duration = Duration::from_millis(1);
@@ -38,7 +40,7 @@ fn answer(age: Duration, url: Option<&str>) -> Answer {
     let publishing = url.map(|url| {
         let entry = serde_json::json!({"url": url, "publish": {"active": true}});
         let page = serde_json::json!({"code": 0, "streams": [entry]});
-        published::of_page(&page)
+        crate::locate::published::of_page(&page)
     });
     Answer {
         round: 1,
@@ -52,9 +54,55 @@ fn ids(names: &[&str]) -> Vec<OriginId> {
     names.iter().map(|name| OriginId::from(*name)).collect()
 }
 
+fn query<'a>(stream: &'a StreamUrl, news: &'a [(OriginId, Instant)]) -> PublishQuery<'a> {
+    PublishQuery {
+        stream,
+        candidates: &[],
+        since: now(),
+        news,
+        pin: None,
+        until: None,
+    }
+}
+
+#[test]
+fn news_makes_void_what_was_said_before_it() {
+    let mut state = Rounds::default();
+    for id in ["old", "new"] {
+        let said = answer(1000 * MS, Some("v.example/live/a"));
+        state.answers.insert(id.into(), said);
+    }
+    let (stream, pin) = (stream(), candidate("old", OriginState::Alive));
+    let failed = |age: u32| [(OriginId::from("old"), ago(age * MS))];
+    let before = failed(1500);
+    let status = state.status(&query(&stream, &before), now());
+    assert_eq!(status.hits.len(), 2, "it has been listed again since");
+    let after = failed(500);
+    let status = state.status(&query(&stream, &after), now());
+    assert_eq!(status.hits, ids(&["new"]));
+    assert!(status.misses.is_empty(), "nothing is known of it");
+    // A round from before the news does not do, though it knows the pin.
+    state.before = Some(ago(2000 * MS));
+    state.newest = Some(Round {
+        began: ago(1000 * MS),
+        asked: ids(&["old"]).into_iter().collect(),
+        awaited: HashSet::new(),
+    });
+    let asks = |news, since| PublishQuery {
+        pin: Some(&pin),
+        since,
+        ..query(&stream, news)
+    };
+    assert_eq!(
+        state.lack(&asks(&before, ago(HIT_TIME)), now()),
+        Lack::Nothing
+    );
+    assert_eq!(state.lack(&asks(&after, ago(500 * MS)), now()), Lack::Round);
+}
+
 #[test]
 fn fresh_answers_make_the_verdict_and_an_exact_vhost_rules() {
-    let mut state = PollerState::default();
+    let mut state = Rounds::default();
     let young = Duration::ZERO;
     for (id, age, url) in [
         ("default", young, Some("/live/a")),
@@ -64,13 +112,13 @@ fn fresh_answers_make_the_verdict_and_an_exact_vhost_rules() {
     ] {
         state.answers.insert(id.into(), answer(age, url));
     }
-    let status = state.status(&stream(), now());
+    let status = state.status(&query(&stream(), &[]), now());
     assert_eq!(status.hits, ids(&["default"]));
     assert_eq!(status.misses, ids(&["other"]));
     assert!(!status.exact);
     let exact = answer(young, Some("v.example/live/a"));
     state.answers.insert("exact".into(), exact);
-    let mut status = state.status(&stream(), now());
+    let mut status = state.status(&query(&stream(), &[]), now());
     status.misses.sort();
     assert_eq!(status.hits, ids(&["exact"]));
     assert_eq!(status.misses, ids(&["default", "other"]));
@@ -107,6 +155,7 @@ fn what_settles_an_inquiry_before_all_have_answered() {
             since: now(),
             pin: pin.map(|at| &candidates[at]),
             until: None,
+            news: &[],
         };
         let status = PublishStatus {
             hits: ids(hits),
@@ -127,13 +176,14 @@ fn which_rounds_are_new_enough() {
         asked: ids(asked).into_iter().collect(),
         awaited: ids(awaited).into_iter().collect(),
     };
-    let lack = |state: &PollerState, since: Duration, pin: Option<&Candidate>| {
+    let lack = |state: &Rounds, since: Duration, pin: Option<&Candidate>| {
         let query = PublishQuery {
             stream: &stream,
             candidates: &[],
             since: ago(since),
             pin,
             until: None,
+            news: &[],
         };
         match state.lack(&query, now()) {
             Lack::Nothing => "nothing",
@@ -141,7 +191,7 @@ fn which_rounds_are_new_enough() {
             Lack::Round => "round",
         }
     };
-    let mut state = PollerState::default();
+    let mut state = Rounds::default();
     assert_eq!(lack(&state, HIT_TIME, None), "round", "there was none yet");
 
     state.newest = Some(round(100 * MS, &["pin"], &["pin"]));
@@ -180,15 +230,16 @@ fn a_plain_web_server_is_not_asked_again_for_an_api() {
         candidate
     };
     let mut candidates = vec![with_api("a"), candidate("none", OriginState::Alive)];
-    let mut state = PollerState::default();
+    let mut state = Rounds::default();
     let stream = stream();
-    let known = |state: &PollerState, candidates: &[Candidate], until: Option<Instant>| {
+    let known = |state: &Rounds, candidates: &[Candidate], until: Option<Instant>| {
         let query = PublishQuery {
             stream: &stream,
             candidates,
             since: now(),
             pin: None,
             until,
+            news: &[],
         };
         state.knows_no_api(&query, now())
     };
