@@ -13,7 +13,7 @@ use crate::runtime::cancel::CancelToken;
 use crate::runtime::semaphore::Permit;
 use crate::stream::url::StreamUrl;
 use log::debug;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Without any origin, whether one has registered is looked at this often.
@@ -64,6 +64,9 @@ pub struct OriginLookup<'a> {
     /// Where another player has pinned the stream since this one is held.
     found: Option<OriginId>,
     tried: HashMap<OriginId, Tried>,
+    /// Origins whose API has missed the stream since the request came: one slow answer later does not make them worth
+    /// a guess, which SRS would hold.
+    missed: HashSet<OriginId>,
     hold: Hold,
     /// Whether the player has been held, and the place that it holds meanwhile.
     held: bool,
@@ -99,6 +102,7 @@ impl<'a> OriginLookup<'a> {
             pin: None,
             found: None,
             tried: HashMap::new(),
+            missed: HashSet::new(),
             hold: Hold::Possible,
             held: false,
             place: None,
@@ -117,7 +121,10 @@ impl<'a> OriginLookup<'a> {
     pub fn next(&mut self) -> NextAttempt {
         self.probe = None;
         let next = self.look_for_next();
-        self.place = None;
+        let guesses = self.asked.as_ref().is_some_and(|it| it.1.is_guess());
+        if !guesses {
+            self.place = None; // who guesses still waits: names that nobody has must not hold the places of streams
+        }
         self.word = match &next {
             NextAttempt::Ask(..) => self.asked.as_ref().map_or("tried", |it| it.1.word()),
             NextAttempt::NotFound => "not_found",
@@ -193,6 +200,7 @@ impl<'a> OriginLookup<'a> {
             // Between two attempts: the stream may be published by now, and news of the last attempt may void a hit.
             self.status = self.look(stream, candidates, ROUND_GAP, None);
         }
+        self.missed.extend(self.status.misses.iter().cloned());
         let poller = &self.shared.poller;
         self.shared
             .history
@@ -281,7 +289,7 @@ impl<'a> OriginLookup<'a> {
         let id = &candidate.id;
         let listing = if self.status.hits.contains(id) {
             Listing::Listed
-        } else if self.status.misses.contains(id) {
+        } else if self.status.misses.contains(id) || self.missed.contains(id) {
             Listing::Missed
         } else {
             Listing::Unknown

@@ -278,8 +278,9 @@ fn an_origin_that_was_silent_is_tried_after_the_others() {
     origins[0].otherwise(|_| Answer::Silence);
     origins[1].otherwise(|_| Reply::ok("video/x-flv", "here").into());
     let proxy = before(&origins, &[("PROXY_RESPONSE_TIMEOUT", "500ms")]);
-    assert_eq!(get(proxy.http, "/live/a.flv").status(), 504);
-    assert_eq!(get(proxy.http, "/live/a.flv").text(), "here");
+    for _ in 0..3 {
+        assert_eq!(get(proxy.http, "/live/a.flv").text(), "here");
+    }
     assert_eq!(origins[0].requests().len(), 1);
 }
 
@@ -302,27 +303,6 @@ fn once_found_by_an_api_it_stays() {
         let rounds = origin.api().rounds();
         assert!(rounds <= most, "{rounds} rounds in {:?}", began.elapsed());
     }
-}
-
-#[test]
-fn an_edge_that_does_not_list_it_gets_one_short_try() {
-    let (holds, edge) = (srs::start(), srs::start());
-    srs::serve(&edge, "a", "from the edge");
-    let origins = [holds, edge];
-    let proxy = before(&origins, &[]);
-    let began = Instant::now();
-    assert_eq!(get(proxy.http, "/live/a.flv").text(), "from the edge");
-    assert!(
-        began.elapsed() < Duration::from_secs(1) + FOUND,
-        "{:?}",
-        began.elapsed()
-    );
-    assert_eq!(srs::asked_for(&origins[0], "a"), 1);
-    // It is pinned then.
-    let began = Instant::now();
-    assert_eq!(get(proxy.http, "/live/a.flv").text(), "from the edge");
-    assert!(began.elapsed() < HALF_A_SECOND, "{:?}", began.elapsed());
-    assert_eq!(srs::asked_for(&origins[0], "a"), 1);
 }
 
 #[test]

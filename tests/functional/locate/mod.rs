@@ -2,5 +2,7 @@
 
 mod failing_over;
 mod finding;
+mod half_dead;
 mod moved;
+mod unlisted;
 mod waiting;
