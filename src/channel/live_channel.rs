@@ -50,7 +50,7 @@ pub trait Reopen: Send + Sync {
     /// it is cancelled.
     fn reopen(&self, cancel: &Arc<CancelToken>) -> Option<Opened>;
 
-    /// Tells that the stream has ended, or broken off, at that origin. Returns at once.
+    /// Tells that the stream has broken off at that origin. Returns at once.
     fn ended(&self, source: &Source);
 
     /// Asks another origin than that one, where its API lists the stream. Blocks for 4 s at most.

@@ -153,7 +153,7 @@ impl Puller {
                 return End::Broken("there is no origin".into());
             };
             let stop = self.copy(body);
-            if matches!(stop, Stop::Finished | Stop::Origin(_))
+            if matches!(stop, Stop::Origin(_))
                 && self.channel.is_needed()
                 && let Some(source) = self.channel.source()
             {

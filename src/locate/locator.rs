@@ -47,7 +47,7 @@ impl OriginLocator {
         OriginLookup::new(&self.shared, request)
     }
 
-    /// Tells that a stream ended or broke off at that origin just now: what its API said before is void, so that
+    /// Tells that a stream broke off at that origin just now: what its API said before is void, so that
     /// whoever asks next is not sent back there by an answer from before.
     pub fn broke_off(&self, stream: &StreamUrl, origin: &OriginId) {
         self.shared.history.failed(stream, origin, Instant::now());

@@ -2,6 +2,7 @@
 
 use crate::balancer::origin::OriginState;
 use crate::balancer::{Candidate, OriginId, Unpinned};
+use crate::config::TryUnlisted;
 use crate::locate::attempt::{Attempt, AttemptReason, Outcome, Tried, Verdict};
 use crate::locate::order::{self, Circumstances, Hold, Listing, Plan, Prospect, Then};
 use crate::locate::probe::Probe;
@@ -29,8 +30,8 @@ pub struct LookupRequest<'a> {
     pub is_own_url: bool,
     /// When the request came: the player is held from then on, and what APIs missed before does not count.
     pub arrived: Instant,
-    /// How long the player may be held for a publisher, where that is not `PROXY_STREAM_WAIT`. Such a look-up needs no
-    /// waiting place.
+    /// How long the player may be held for a publisher, where that is not `PROXY_STREAM_WAIT`. Such a look-up is
+    /// for a running stream: it needs no waiting place, and asks no origin whose API misses the stream.
     pub hold: Option<Duration>,
     /// The request is one that origins hold on purpose, as blocking playlist reloads are.
     pub patient: bool,
@@ -277,7 +278,11 @@ impl<'a> OriginLookup<'a> {
             wanted: self.request.wanted,
             hold: self.hold,
             held: self.held,
-            try_unlisted: self.shared.settings.try_unlisted,
+            try_unlisted: match self.request.hold {
+                None => self.shared.settings.try_unlisted,
+                // A stream that was running is listed again, or has ended: guesses would only do harm.
+                Some(_) => TryUnlisted::Never,
+            },
             unlisted: self.unlisted,
             after_5xx: self.after_5xx,
             patient: self.request.patient,

@@ -42,9 +42,9 @@ pub struct StreamNews {
 impl StreamNews {
     fn tell(&self, end: RelayEnd) {
         match end {
-            RelayEnd::Origin => self.locator.broke_off(&self.stream, &self.origin),
+            RelayEnd::Broken => self.locator.broke_off(&self.stream, &self.origin),
             RelayEnd::Silent => self.locator.hung(&self.stream, &self.origin),
-            RelayEnd::Client => {}
+            RelayEnd::Complete | RelayEnd::Client => {}
         }
     }
 }

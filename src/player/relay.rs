@@ -24,11 +24,13 @@ pub enum Piece {
     Segment,
 }
 
-/// Whose end the relay's was.
+/// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayEnd {
-    /// The origin sent its last byte, or failed.
-    Origin,
+    /// The origin sent its last byte.
+    Complete,
+    /// The origin broke off: SRS does so when a stream's publisher stops.
+    Broken,
     /// The origin sent nothing for the stall timeout.
     Silent,
     /// The client left, or wants no body.
@@ -78,7 +80,7 @@ pub fn relay(
         (Ok(_), _) => {
             // An error is the client's leaving at the very end; the record has its bytes.
             let _ = out.finish();
-            RelayEnd::Origin
+            RelayEnd::Complete
         }
         (Err(_), Some(_)) if out.cancel().is_cancelled() => {
             out.break_off("the client left");
@@ -93,7 +95,7 @@ pub fn relay(
             }
             match why.kind() {
                 io::ErrorKind::TimedOut => RelayEnd::Silent,
-                _ => RelayEnd::Origin,
+                _ => RelayEnd::Broken,
             }
         }
         (Err(error), None) => {

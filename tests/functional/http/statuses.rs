@@ -183,7 +183,7 @@ fn an_origin_that_breaks_the_protocol_is_a_502() {
 }
 
 #[test]
-fn a_refusal_without_a_head_is_a_502_and_asked_of_nobody_else() {
+fn closes_without_a_head_are_a_502_once_each_origin_was_asked() {
     for refusal in [Answer::CloseWithoutHead, Answer::ResetWithoutHead] {
         for target in kinds() {
             let origins = [Origin::start(), Origin::start()];
@@ -194,12 +194,9 @@ fn a_refusal_without_a_head_is_a_502_and_asked_of_nobody_else() {
                 proxy.register(origin);
             }
             assert_error(&get(proxy.http, &target), 502, Some(&origins[0]), &target);
-            let asked: Vec<usize> = origins.iter().map(|o| o.requests().len()).collect();
-            assert_eq!(
-                asked.iter().sum::<usize>(),
-                1,
-                "{target}: {asked:?}: each origin would call its hook"
-            );
+            // No API says that it was a refusal: the origin may be broken, and the other one have the stream.
+            let asked = origins.iter().map(|o| o.requests().len());
+            assert_eq!(asked.collect::<Vec<_>>(), [1, 1], "{target}");
         }
     }
 }
