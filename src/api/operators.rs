@@ -22,6 +22,7 @@ use crate::server::response::ResponseHead;
 use crate::server::server::{RequestHandler, Server};
 use crate::stream::origin_id::OriginId;
 use crate::stream::stats::StreamStats;
+use crate::stream::url::StreamUrl;
 use log::{error, info, warn};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ use std::sync::Arc;
 
 /// Largest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// Live viewers that are listed at most.
+const MAX_CLIENTS: usize = 1000;
 
 /// The System API's handlers and what they share.
 pub struct Operators {
@@ -48,6 +51,8 @@ pub struct Operators {
 /// What the API tells of the stream server.
 pub struct PlayerStats {
     pub players_port: u16,
+    /// Where players reach this proxy, as its operator says.
+    pub public_url: Option<String>,
     /// What this proxy tells of itself.
     pub peer: Box<dyn Fn() -> PeerStatus + Send + Sync>,
     pub players: Arc<Listener>,
@@ -63,6 +68,11 @@ enum Route<'a> {
     Register,
     Origins,
     Drain(&'a str, bool),
+    /// `DELETE /api/v1/origins/ID`.
+    Origin(&'a str),
+    Clients,
+    /// `DELETE /api/v1/clients/ID`.
+    Client(&'a str),
     Streams,
     Metrics,
     /// `/healthz`: whether players can be served.
@@ -79,6 +89,7 @@ fn route(path: &str) -> Route<'_> {
         REGISTER => Route::Register,
         "/api/v1/origins" | "/api/v1/origins/" => Route::Origins,
         "/api/v1/streams" | "/api/v1/streams/" => Route::Streams,
+        "/api/v1/clients" | "/api/v1/clients/" => Route::Clients,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Health,
         "/livez" => Route::Alive,
@@ -90,7 +101,16 @@ fn route(path: &str) -> Route<'_> {
             if token.is_some_and(|token| !token.contains('/')) {
                 return Route::Register;
             }
+            if let Some(id) = path.strip_prefix("/api/v1/clients/") {
+                return match id.contains('/') {
+                    true => Route::Nothing,
+                    false => Route::Client(id),
+                };
+            }
             let origin = path.strip_prefix("/api/v1/origins/");
+            if let Some(id) = origin.filter(|rest| !rest.is_empty() && !rest.contains('/')) {
+                return Route::Origin(id);
+            }
             match origin.and_then(|rest| rest.rsplit_once('/')) {
                 Some((id, "drain")) if !id.is_empty() => Route::Drain(id, true),
                 Some((id, "undrain")) if !id.is_empty() => Route::Drain(id, false),
@@ -104,6 +124,7 @@ impl Route<'_> {
     fn methods(self) -> &'static str {
         match self {
             Self::Register | Self::Drain(..) => "POST",
+            Self::Origin(_) | Self::Client(_) => "DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -126,6 +147,7 @@ impl Route<'_> {
                 | Self::Metrics
                 | Self::Origins
                 | Self::Streams
+                | Self::Clients
         )
     }
 
@@ -189,12 +211,15 @@ impl RequestHandler for Operators {
             }
             Route::Streams => {
                 let origins = self.balancer.origins().len();
-                let mut view = views::streams(&self.proxies(), self.cache.snapshot(), origins);
+                let mut view = views::streams(&self.proxies(), origins);
                 views::add_channels(&mut view, &self.channels.views(), self.channels.totals());
                 view["players_port"] = self.facts.players_port.into();
-                view["totals"]["requests"] = self.facts.players.requests().into();
+                view["public_url"] = self.facts.public_url.clone().into();
                 data(exchange, view);
             }
+            Route::Origin(id) => self.remove(exchange, id),
+            Route::Clients => self.clients(exchange),
+            Route::Client(id) => self.end_client(exchange, id),
             Route::Drain(id, draining) => self.drain(exchange, id, draining),
             Route::Metrics => self.metrics(exchange),
             Route::Health => self.health(exchange),
@@ -275,6 +300,53 @@ impl Operators {
                 let head = ResponseHead::new(503).with("Retry-After", "5");
                 exchange.problem_with(head, &unavailable.to_string());
             }
+        }
+    }
+
+    /// Forgets an origin that was wrong, or is gone for good. One that lives comes back with its next heartbeat.
+    fn remove(&self, mut exchange: Exchange, id: &str) {
+        let id = percent_decode_str(id).decode_utf8_lossy();
+        match self.balancer.remove(&id) {
+            Ok(true) => {
+                info!("origin {id} is removed by an operator");
+                exchange.record.origin = Some(id.into_owned());
+                ok(
+                    exchange,
+                    &json!({"code": 0, "pid": std::process::id().to_string()}),
+                );
+            }
+            Ok(false) => exchange.problem(404, "No origin has this id; see /api/v1/origins."),
+            Err(unavailable) => {
+                let head = ResponseHead::new(503).with("Retry-After", "5");
+                exchange.problem_with(head, &unavailable.to_string());
+            }
+        }
+    }
+
+    fn clients(&self, exchange: Exchange) {
+        let wanted = exchange
+            .head
+            .query()
+            .and_then(|query| query_value(query, "stream"));
+        let stream = wanted.map(|url| StreamUrl::parse(&url));
+        let clients = match &stream {
+            Some(None) => return exchange.problem(400, "stream: not vhost/app/stream."),
+            Some(Some(stream)) => self.viewers.clients.of(Some(stream)),
+            None => self.viewers.clients.of(None),
+        };
+        data(exchange, views::clients(&clients, MAX_CLIENTS));
+    }
+
+    fn end_client(&self, exchange: Exchange, id: &str) {
+        match self.viewers.clients.end(id) {
+            Some(address) => {
+                info!("client {id} ({address}) is ended by an operator");
+                ok(
+                    exchange,
+                    &json!({"code": 0, "pid": std::process::id().to_string()}),
+                );
+            }
+            None => exchange.problem(404, "No live viewer has this id; see /api/v1/clients."),
         }
     }
 
@@ -416,6 +488,10 @@ mod tests {
             ("/api/v1/origins/a-b-c/drain", Route::Drain("a-b-c", true)),
             ("/api/v1/origins/a/b/undrain", Route::Drain("a/b", false)),
             ("/api/v1/origins//drain", Route::Nothing),
+            ("/api/v1/origins/a-b-c", Route::Origin("a-b-c")),
+            ("/api/v1/clients", Route::Clients),
+            ("/api/v1/clients/a-1", Route::Client("a-1")),
+            ("/api/v1/clients/a/b", Route::Nothing),
             ("/api/v1/streams", Route::Streams),
             ("/metrics", Route::Metrics),
             ("/metrics/", Route::Nothing),

@@ -1,14 +1,15 @@
 //! What operators see, as JSON: one picture of all proxies.
 
 use crate::balancer::OriginView;
-use crate::balancer::peer::{PeerStatus, PeerStream};
-use crate::cache::counters::Snapshot;
+use crate::balancer::origin::{Origin, OriginState};
+use crate::balancer::peer::{PeerCache, PeerStatus, PeerStream};
 use crate::channel::{ChannelTotals, ChannelView};
+use crate::stream::clients::ClientView;
 use crate::stream::stats::StreamStats;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Bits per second as the kb/s that SRS's own API has.
 fn kbps(bits_per_second: u64) -> u64 {
@@ -31,6 +32,7 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
             own.cloned().collect()
         };
         let mut urls: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut bits, mut bytes) = (0_u64, 0_u64);
         let mut shares = Vec::new();
         for peer in proxies {
             let own = own(peer);
@@ -40,6 +42,8 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
             let viewers: usize = own.iter().map(|stream| stream.viewers).sum();
             shares.push(json!({"proxy": peer.proxy, "streams": own.len(), "viewers": viewers}));
             for stream in own {
+                bits = bits.saturating_add(stream.bits_per_second);
+                bytes = bytes.saturating_add(stream.bytes);
                 *urls.entry(stream.url).or_default() += stream.viewers;
             }
         }
@@ -57,6 +61,9 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
             "api": port(origin.api_address()),
             "rtmp": rtmp,
             "state": view.state,
+            "why": why(view.state, origin, view.heartbeat_age),
+            "kbps": kbps(bits),
+            "bytes": bytes,
             "heartbeat_age_ms": u64::try_from(view.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
             "streams": urls.len(),
             "viewers": urls.values().sum::<usize>(),
@@ -67,9 +74,45 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
     json!({"origins": origins.iter().map(view).collect::<Vec<_>>()})
 }
 
+/// Why an origin stands as it does, in a sentence for the operator; `None` where all is well.
+fn why(state: OriginState, origin: &Origin, heartbeat_age: Duration) -> Option<String> {
+    let age = humantime::format_duration(Duration::from_secs(heartbeat_age.as_secs()));
+    match state {
+        OriginState::Alive => None,
+        OriginState::Draining => Some("An operator drains it: it gets no new streams.".to_owned()),
+        OriginState::Suspect => Some(match origin.http_address() {
+            Some(address) => format!(
+                "Connecting to {address} failed a moment ago: it is asked last for 5 s, or until its next heartbeat."
+            ),
+            None => "Connecting failed a moment ago.".to_owned(),
+        }),
+        OriginState::Stale => Some(format!(
+            "Its last heartbeat came {age} ago, more than PROXY_ORIGIN_SERVER_TTL: it is not asked while another is there."
+        )),
+    }
+}
+
+/// `GET /api/v1/clients`: live viewers of this proxy, at most `max` of them, the first comers first.
+pub fn clients(clients: &[ClientView], max: usize) -> Value {
+    let view = |client: &ClientView| {
+        json!({
+            "id": client.id,
+            "address": client.address,
+            "url": client.stream.as_str(),
+            "since": time(client.since),
+            "bytes": client.bytes,
+            "kbps": kbps(client.bits_per_second),
+        })
+    };
+    json!({
+        "clients": clients.iter().take(max).map(view).collect::<Vec<_>>(),
+        "more": clients.len().saturating_sub(max),
+    })
+}
+
 /// `GET /api/v1/streams`: the streams that are being watched, through which proxies, and all together.
-/// The first of `proxies` is the one that is asked; `shared` is its own.
-pub fn streams(proxies: &[PeerStatus], shared: Snapshot, origins: usize) -> Value {
+/// The first of `proxies` is the one that is asked; all figures are of all of them.
+pub fn streams(proxies: &[PeerStatus], origins: usize) -> Value {
     let mut streams: BTreeMap<&str, Vec<(&PeerStatus, &PeerStream)>> = BTreeMap::new();
     for peer in proxies {
         for stream in &peer.streams {
@@ -109,27 +152,33 @@ pub fn streams(proxies: &[PeerStatus], shared: Snapshot, origins: usize) -> Valu
         json!({
             "proxy": peer.proxy,
             "players": peer.players,
+            "version": peer.version,
+            "started": (peer.started > 0).then(|| time(SystemTime::UNIX_EPOCH + Duration::from_secs(peer.started.min(u64::from(u32::MAX))))),
+            "requests": peer.requests,
             "streams": peer.streams.len(),
             "viewers": peer.streams.iter().map(|it| it.viewers).sum::<usize>(),
             "bytes": peer.bytes,
             "kbps": kbps(peer.bits_per_second),
         })
     };
+    let cache = |of: fn(&PeerCache) -> u64| proxies.iter().map(|it| of(&it.hls_cache)).sum::<u64>();
     json!({
+        "proxy": proxies.first().map(|own| &own.proxy),
         "streams": streams.iter().map(view).collect::<Vec<_>>(),
         "proxies": proxies.iter().map(proxy).collect::<Vec<_>>(),
         "totals": {
             "origins": origins,
             "streams": streams.len(),
             "viewers": streams.iter().map(|(_, shares)| viewers(shares)).sum::<usize>(),
+            "requests": proxies.iter().map(|peer| peer.requests).sum::<u64>(),
             "bytes": proxies.iter().map(|peer| peer.bytes).sum::<u64>(),
             "kbps": kbps(proxies.iter().map(|peer| peer.bits_per_second).sum()),
             "hls_cache": {
-                "hits": shared.hits,
-                "shares": shared.shares,
-                "fetches": shared.fetches,
-                "saved": shared.saved,
-                "bytes": shared.bytes,
+                "hits": cache(|it| it.hits),
+                "shares": cache(|it| it.shares),
+                "fetches": cache(|it| it.fetches),
+                "saved": cache(|it| it.saved),
+                "bytes": cache(|it| it.bytes),
             },
             "history": {
                 "step_ms": u64::try_from(StreamStats::step().as_millis()).unwrap_or(u64::MAX),
@@ -210,6 +259,13 @@ mod tests {
             bytes: 1000,
             bits_per_second: 16_000,
             history: history.to_vec(),
+            requests: 10,
+            hls_cache: PeerCache {
+                saved: 3,
+                ..PeerCache::default()
+            },
+            version: String::new(),
+            started: 0,
         }
     }
 
@@ -219,7 +275,7 @@ mod tests {
             peer("p1", &[("v/a", "o1", 1), ("v/b", "o2", 5)], &[1000, 2000]),
             peer("p2", &[("v/a", "o2", 3)], &[4000]),
         ];
-        let view = streams(&proxies, Snapshot::default(), 2);
+        let view = streams(&proxies, 2);
         let a = &view["streams"][1];
         assert_eq!(a["url"], "v/a");
         assert_eq!((&a["viewers"], &a["origin"]), (&json!(4), &json!("o2")));
@@ -229,6 +285,9 @@ mod tests {
         assert_eq!(a["proxies"][1]["viewers"], 3);
         assert_eq!(view["proxies"][0]["viewers"], 6);
         assert_eq!(view["totals"]["viewers"], 9);
+        assert_eq!(view["totals"]["requests"], 20);
+        assert_eq!(view["totals"]["hls_cache"]["saved"], 6);
+        assert_eq!(view["proxy"], "p1");
         assert_eq!(view["totals"]["bytes"], 2000);
         assert_eq!(view["totals"]["history"]["kbps"], json!([1, 6]));
     }

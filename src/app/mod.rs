@@ -15,7 +15,8 @@ mod tasks;
 use crate::api::{Guard, Operators, PlayerStats};
 use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
-use crate::balancer::peer::PeerStatus;
+use crate::balancer::peer::{PeerCache, PeerStatus};
+use crate::cache::counters::Snapshot;
 use crate::channel::Channels;
 use crate::config::Config;
 use crate::files::Files;
@@ -45,7 +46,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use successor::Program;
 use tasks::Tasks;
 
@@ -131,7 +132,31 @@ impl Proxy {
         let status = {
             let (stats, address) = (parts.stats.clone(), players.address().to_string());
             let name = name.full.clone();
-            move || PeerStatus::of(&name, &address, &stats)
+            let (cache, listener) = (parts.cache.clone(), players.listener().clone());
+            let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let started = started.map_or(0, |time| time.as_secs());
+            move || {
+                let Snapshot {
+                    hits,
+                    shares,
+                    fetches,
+                    saved,
+                    bytes,
+                    ..
+                } = cache.snapshot();
+                PeerStatus {
+                    requests: listener.requests(),
+                    hls_cache: PeerCache {
+                        hits,
+                        shares,
+                        fetches,
+                        saved,
+                        bytes,
+                    },
+                    started,
+                    ..PeerStatus::of(&name, &address, &stats)
+                }
+            }
         };
         let operators = operators_endpoint(
             config,
@@ -344,6 +369,7 @@ fn operators_endpoint(
         files: Files::embedded(),
         facts: PlayerStats {
             players_port: players.address().port(),
+            public_url: config.public_url.clone(),
             peer,
             players: players.listener().clone(),
             server: players.server().clone(),

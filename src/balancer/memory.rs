@@ -155,6 +155,16 @@ impl Balancer for Memory {
         Ok(true)
     }
 
+    fn remove(&self, id: &str) -> Result<bool, Unavailable> {
+        let mut state = self.lock();
+        let Some(slot) = state.slot_of(id) else {
+            return Ok(false);
+        };
+        state.entries.remove(&slot);
+        state.pins.forget(slot);
+        Ok(true)
+    }
+
     fn origins(&self) -> Vec<OriginView> {
         let now = Instant::now();
         let state = self.lock();

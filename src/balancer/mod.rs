@@ -83,6 +83,12 @@ pub trait Balancer: Send + Sync {
     /// [`Unavailable`] when it could not be stored.
     fn drain(&self, id: &str, draining: bool) -> Result<bool, Unavailable>;
 
+    /// Forgets an origin and its pins. Gives whether it was known.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when it could not be stored.
+    fn remove(&self, id: &str) -> Result<bool, Unavailable>;
+
     /// All origins, for operators.
     fn origins(&self) -> Vec<OriginView>;
 

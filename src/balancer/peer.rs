@@ -20,6 +20,27 @@ pub struct PeerStatus {
     pub bits_per_second: u64,
     /// Past rates in bits per second, the oldest first, one each [`StreamStats::step`].
     pub history: Vec<u64>,
+    /// Requests of players so far. This and what follows is missing in what older proxies tell.
+    #[serde(default)]
+    pub requests: u64,
+    #[serde(default)]
+    pub hls_cache: PeerCache,
+    #[serde(default)]
+    pub version: String,
+    /// When it started, in seconds since 1970; 0 where it does not tell.
+    #[serde(default)]
+    pub started: u64,
+}
+
+/// What shared HLS answers have saved one proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerCache {
+    pub hits: u64,
+    pub shares: u64,
+    pub fetches: u64,
+    pub saved: u64,
+    /// Bytes that are kept in memory.
+    pub bytes: u64,
 }
 
 /// One stream that a proxy serves.
@@ -37,7 +58,7 @@ pub struct PeerStream {
 }
 
 impl PeerStatus {
-    /// What the proxy of that name serves now.
+    /// What the proxy of that name serves now. Requests, the cache and the start are the caller's to add.
     pub fn of(proxy: &str, players: &str, viewers: &StreamStats) -> Self {
         let Totals {
             bytes,
@@ -52,6 +73,10 @@ impl PeerStatus {
             bytes,
             bits_per_second,
             history,
+            requests: 0,
+            hls_cache: PeerCache::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: 0,
         }
     }
 }

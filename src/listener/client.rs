@@ -70,6 +70,7 @@ pub struct ClientConnection {
     socket: TcpStream,
     /// This side has ended the connection while it was served.
     cut: AtomicBool,
+    ended_by_operator: AtomicBool,
     state: Mutex<ClientState>,
     finished: Condvar,
 }
@@ -97,6 +98,7 @@ impl ClientConnection {
             cancel: CancelToken::new(),
             socket,
             cut: AtomicBool::new(false),
+            ended_by_operator: AtomicBool::new(false),
             state: Mutex::new(ClientState {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
@@ -253,6 +255,17 @@ impl ClientConnection {
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.left();
+    }
+
+    /// Ends the connection although it is served: an operator wants that. Does not block.
+    pub fn end(&self) {
+        self.ended_by_operator.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether an operator has ended the connection.
+    pub fn is_ended_by_operator(&self) -> bool {
+        self.ended_by_operator.load(Ordering::Acquire)
     }
 
     /// Whether this side has ended the connection while it was served.

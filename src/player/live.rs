@@ -205,6 +205,7 @@ fn deliver(
     };
     exchange.forget_request();
     let stats = context.stats.live(stream, &source.origin, &source.address);
+    let stats = stats.listed(exchange.client_tag());
     let body = exchange.start(&head).ok()?;
     Some(Delivery::new(body, stats))
 }
@@ -334,6 +335,7 @@ fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outco
                 response,
             } = fetched;
             let viewer = context.stats.live(stream, &origin.id, &address);
+            let viewer = viewer.listed(exchange.client_tag());
             let relay = LiveRelay {
                 exchange,
                 response,

@@ -7,6 +7,7 @@ use crate::runtime::semaphore::Permit;
 use crate::server::context::ServerContext;
 use crate::server::record::AccessRecord;
 use crate::server::response::{Framing, ResponseHead, error_bytes, head_bytes};
+use crate::stream::clients::ClientTag;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,6 +92,20 @@ impl Exchange {
         self.client.peer()
     }
 
+    /// Who watches, for the list of live viewers.
+    pub fn client_tag(&self) -> ClientTag {
+        let client = Arc::downgrade(&self.client);
+        ClientTag {
+            id: self.record.id.clone(),
+            address: self.record.viewer,
+            end: Arc::new(move || {
+                if let Some(client) = client.upgrade() {
+                    client.end();
+                }
+            }),
+        }
+    }
+
     /// What ends when the client leaves.
     pub fn cancel(&self) -> &Arc<CancelToken> {
         &self.client.cancel
@@ -148,7 +163,11 @@ impl Exchange {
     pub(super) fn end(&mut self, ending: Ending) {
         if self.client.is_cut() {
             // The worker has seen no more than that the client's connection is gone.
-            self.record.detail = Some("cut here: this server is ending".to_owned());
+            let why = match self.client.is_ended_by_operator() {
+                true => "ended by an operator",
+                false => "cut here: this server is ending",
+            };
+            self.record.detail = Some(why.to_owned());
         }
         self.record.end();
         self.client.finish(ending);

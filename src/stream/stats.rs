@@ -1,5 +1,6 @@
 //! Who watches what: viewers and bytes of each stream that is being served.
 
+use crate::stream::clients::{ClientTag, Clients, Listed};
 use crate::stream::origin_id::OriginId;
 use crate::stream::url::StreamUrl;
 use parking_lot::{Mutex, MutexGuard};
@@ -30,6 +31,8 @@ pub struct ByteCounter {
     own: Arc<Counters>,
     origin: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
+    /// Of one viewer, where it is listed.
+    client: Option<Arc<AtomicU64>>,
 }
 
 impl ByteCounter {
@@ -38,6 +41,9 @@ impl ByteCounter {
         self.own.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.origin.fetch_add(bytes, Ordering::Relaxed);
         self.all.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(client) = &self.client {
+            client.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -113,6 +119,8 @@ pub struct Totals {
 #[derive(Debug, Default)]
 pub struct StreamStats {
     bytes: Arc<AtomicU64>,
+    /// The live viewers one by one.
+    pub clients: Arc<Clients>,
     state: Mutex<StatsState>,
 }
 
@@ -135,6 +143,17 @@ pub struct Viewer {
     viewers: Arc<StreamStats>,
     stream: StreamUrl,
     pub meter: ByteCounter,
+    listed: Option<Listed>,
+}
+
+impl Viewer {
+    /// The same, listed among the live viewers.
+    pub fn listed(mut self, tag: ClientTag) -> Self {
+        let (listed, bytes) = self.viewers.clients.enter(&self.stream, tag);
+        self.listed = Some(listed);
+        self.meter.client = Some(bytes);
+        self
+    }
 }
 
 impl Drop for Viewer {
@@ -162,6 +181,7 @@ impl StreamStats {
             viewers: self.clone(),
             stream: stream.clone(),
             meter,
+            listed: None,
         }
     }
 
@@ -199,6 +219,7 @@ impl StreamStats {
                 own: Arc::default(),
                 origin: from_origin,
                 all: self.bytes.clone(),
+                client: None,
             };
         }
         let watched = state
@@ -232,6 +253,7 @@ impl StreamStats {
             own: watched.counters.clone(),
             origin: from_origin,
             all: self.bytes.clone(),
+            client: None,
         }
     }
 
@@ -257,6 +279,7 @@ impl StreamStats {
         let rate =
             |now: u64, before: u64| (now.saturating_sub(before) as f64 * 8.0 / seconds) as u64;
         state.looked = Some(now);
+        self.clients.sample(seconds);
         state.rate = rate(all, state.last_bytes);
         state.last_bytes = all;
         let newest = state.rate;

@@ -261,6 +261,30 @@ impl Balancer for Redis {
         }
     }
 
+    /// Other proxies that know the origin by its heartbeats may write it anew until these end.
+    fn remove(&self, id: &str) -> Result<bool, Unavailable> {
+        let origins = self.shared.memory.snapshot();
+        let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == id) else {
+            return Ok(false);
+        };
+        let name = keys::server(&origin.id());
+        let mut delete = cmd("DEL");
+        delete.arg(&name);
+        delete.arg(keys::drain(origin)).arg(keys::suspect(origin));
+        let leave = eval(keys::BURY, &[keys::ALL_SERVERS], &[&name]);
+        match self.client.ask(vec![delete, leave]).as_deref() {
+            Ok(answers) => {
+                for answer in answers {
+                    if let Value::ServerError(error) = answer {
+                        return Err(refused(error));
+                    }
+                }
+                self.shared.memory.remove(id)
+            }
+            Err(_) => Err(away()),
+        }
+    }
+
     fn origins(&self) -> Vec<OriginView> {
         self.shared.memory.origins()
     }

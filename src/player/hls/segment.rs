@@ -163,7 +163,8 @@ fn relay_segment(
         .rsplit_once('.')
         .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("flv"));
     let viewer = (is_stream && response.status == 200)
-        .then(|| context.stats.live(stream, &origin.id, &address));
+        .then(|| context.stats.live(stream, &origin.id, &address))
+        .map(|viewer| viewer.listed(exchange.client_tag()));
     let meter = match &viewer {
         Some(viewer) => viewer.meter.clone(),
         None => context.stats.touch(stream, &origin.id, &address, None),
