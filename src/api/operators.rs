@@ -309,7 +309,7 @@ impl Operators {
         match self.balancer.remove(&id) {
             Ok(true) => {
                 info!("origin {id} is removed by an operator");
-                exchange.record.origin = Some(id.into_owned());
+                exchange.record.origin = Some(id.into_owned().into());
                 ok(
                     exchange,
                     &json!({"code": 0, "pid": std::process::id().to_string()}),

@@ -80,6 +80,9 @@ fn why(state: OriginState, origin: &Origin, heartbeat_age: Duration) -> Option<S
     match state {
         OriginState::Alive => None,
         OriginState::Draining => Some("An operator drains it: it gets no new streams.".to_owned()),
+        OriginState::Late => Some(format!(
+            "It has missed four heartbeats: the last one came {age} ago. It is asked last."
+        )),
         OriginState::Suspect => Some(match origin.http_address() {
             Some(address) => format!(
                 "Connecting to {address} failed a moment ago: it is asked last for 5 s, or until its next heartbeat."

@@ -96,8 +96,8 @@ impl Exchange {
     pub fn client_tag(&self) -> ClientTag {
         let client = Arc::downgrade(&self.client);
         ClientTag {
-            id: self.record.id.clone(),
-            address: self.record.viewer,
+            id: self.record.id.to_string(),
+            address: self.record.labels.viewer,
             end: Arc::new(move || {
                 if let Some(client) = client.upgrade() {
                     client.end();

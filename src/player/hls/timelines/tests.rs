@@ -47,6 +47,9 @@ impl Balancer for Shared {
     fn drain(&self, id: &str, draining: bool) -> Result<bool, Unavailable> {
         self.memory.drain(id, draining)
     }
+    fn remove(&self, id: &str) -> Result<bool, Unavailable> {
+        self.memory.remove(id)
+    }
     fn origins(&self) -> Vec<OriginView> {
         self.memory.origins()
     }
