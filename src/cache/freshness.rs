@@ -18,7 +18,7 @@ pub const NOT_FOUND_TIME: Duration = Duration::from_millis(250);
 /// Whether others may share the answer to this request: a plain GET for the whole that says nothing of who asks, and
 /// does not itself forbid a stored answer (RFC 9111 section 5.2.1).
 pub fn is_plain(head: &RequestHead) -> bool {
-    head.method == "GET" && head.headers.one("range").is_none() && may_take_stored(head)
+    head.method == "GET" && head.headers.all("range").all(is_whole) && may_take_stored(head)
 }
 
 /// Whether the request may be answered from what is stored: it says nothing of who asks, has no conditions, and wants
@@ -32,6 +32,11 @@ pub fn may_take_stored(head: &RequestHead) -> bool {
         is("authorization") || is("cookie") || conditional
     };
     !head.headers.iter().any(|(name, _)| personal(name)) && !wants_its_own(head)
+}
+
+/// Whether a range is the whole (RFC 9110 section 14.2): ffmpeg and mpv ask for it always.
+pub fn is_whole(range: &[u8]) -> bool {
+    range.trim_ascii().eq_ignore_ascii_case(b"bytes=0-")
 }
 
 /// `no-store` or `no-cache` of the request; `Pragma: no-cache` is how HTTP/1.0 says it (RFC 9111 section 5.4).
@@ -79,7 +84,9 @@ mod tests {
             ("GET", "Accept-Encoding: gzip", true),
             ("GET", "If: x", true),
             ("HEAD", "Accept: */*", false),
-            ("GET", "Range: bytes=0-", false),
+            ("GET", "Range: bytes=0-", true),
+            ("GET", "Range: bytes=0-1", false),
+            ("GET", "Range: bytes=1-", false),
             ("GET", "if-range: x", false),
             ("GET", "If-None-Match: *", false),
             ("GET", "If-Modified-Since: x", false),

@@ -1,9 +1,10 @@
 //! What is the same: the name by which a request finds the answer that it can share.
 
 use crate::http::head::{RequestHead, host_name};
-use crate::http::query::{own_session, without_param, without_spbhid};
+use crate::http::query::{own_session, raw_value, without_param, without_spbhid};
 use crate::stream::session::split_epoch;
 use crate::stream::url::StreamUrl;
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl Key {
     /// many origins decide by it (SRS's `refer`, nginx's `valid_referers`). So is the session's epoch. Other parameters are part of it: a token is
     /// nobody else's.
     pub fn segment(stream: &StreamUrl, head: &RequestHead) -> Self {
-        let target = without_spbhid(&head.target);
+        let target = identity(&head.target);
         // Servers choose by the name, without case and port.
         let host = host_name(head.host.as_deref().unwrap_or_default()).to_ascii_lowercase();
         let mut rest = asked_by('s', &host, head);
@@ -49,7 +50,7 @@ impl Key {
     pub fn playlist(stream: &StreamUrl, head: &RequestHead, public_host: Option<&[u8]>) -> Self {
         let host = head.host.as_deref().unwrap_or_default();
         let mut rest = asked_by('p', host, head);
-        rest.push_str(&without_spbhid(&head.target));
+        rest.push_str(&identity(&head.target));
         rest.push(' ');
         rest.extend(
             public_host
@@ -77,6 +78,19 @@ impl Key {
     pub fn size(&self) -> usize {
         self.stream.as_str().len() + self.rest.len()
     }
+}
+
+/// The target without what tells nothing apart: our `spbhid`, and how the player fares (CMCD, CTA-5004).
+fn identity(target: &str) -> Cow<'_, str> {
+    let target = without_spbhid(target);
+    let cmcd = match target.split_once('?') {
+        Some((path, query)) if raw_value(query, "CMCD").is_some() => {
+            let query = without_param(query, "CMCD");
+            Some(query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+        }
+        _ => None,
+    };
+    cmcd.map_or(target, Cow::from)
 }
 
 /// The epoch in a request's session id: names of files come again in the next one.

@@ -52,6 +52,11 @@ impl Files {
         }
     }
 
+    /// Whether there is something for `target`, or this host lacks what it takes to know.
+    pub fn has(&self, target: &str) -> bool {
+        !matches!(self.find(target), Ok(FileLookup::Missing))
+    }
+
     /// Finds and opens what `target` leads to.
     ///
     /// # Errors

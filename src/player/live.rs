@@ -328,6 +328,16 @@ fn alone(
 /// Passes on what came of asking, to this one viewer.
 fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outcome: FetchOutcome) {
     match outcome {
+        // What has a length has an end: a file, whatever its name.
+        FetchOutcome::Fetched(fetched) if fetched.response.length.is_some() => {
+            let Fetched {
+                origin,
+                address,
+                response,
+            } = fetched;
+            let meter = context.stats.touch(stream, &origin.id, &address, None);
+            relay(exchange, response, Piece::Segment, &meter);
+        }
         FetchOutcome::Fetched(fetched) if fetched.response.status == 200 && !exchange.is_head() => {
             let Fetched {
                 origin,

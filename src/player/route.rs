@@ -66,6 +66,17 @@ pub fn is_playlist(path: &str) -> bool {
     })
 }
 
+/// Whether a path has an extension that files of HLS sessions have, and live streams have not.
+pub fn is_hls_file(path: &str) -> bool {
+    const EXTENSIONS: [&str; 10] = [
+        "m4s", "mp4", "m4a", "m4v", "cmfv", "cmfa", "vtt", "webvtt", "key", "m4i",
+    ];
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    EXTENSIONS
+        .iter()
+        .any(|one| extension.eq_ignore_ascii_case(one))
+}
+
 /// A path without the parameters of its last part (RFC 3986 section 3.3): `/live/a.m3u8;id=1` is `/live/a.m3u8`.
 pub fn without_parameters(path: &str) -> &str {
     let file = path.rfind('/').map_or(0, |slash| slash + 1);

@@ -4,15 +4,18 @@ use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
 use crate::player::request::MediaRequest;
-use crate::player::route::{Route, route};
+use crate::player::route::{Route, is_hls_file, route};
 use crate::player::{hls, live, pages, reach};
 use crate::server::answers::versions;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
 use crate::server::server::RequestHandler;
+use crate::stream::url::StreamUrl;
 use std::sync::Arc;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
+/// Names of headers that an answer to a preflight repeats.
+const MAX_ASKED_HEADERS: usize = 64;
 
 /// The stream server: answers players.
 pub struct Router {
@@ -50,7 +53,7 @@ impl RequestHandler for Router {
     }
 
     fn handle(&self, mut exchange: Exchange) {
-        let route = route(&exchange.head.target);
+        let (route, stream) = self.route(&exchange.head);
         exchange.record.kind = route.kind();
         match exchange.head.method.as_str() {
             "GET" | "HEAD" => {}
@@ -72,7 +75,7 @@ impl RequestHandler for Router {
                 live_list.answer(exchange, locator, stats);
             }
             Route::File => pages::file(&self.context.files, exchange),
-            Route::Playlist | Route::Segment | Route::Live => self.media(route, exchange),
+            Route::Playlist | Route::Segment | Route::Live => self.media(route, exchange, stream),
         }
     }
 
@@ -112,18 +115,42 @@ impl Router {
         Some(request)
     }
 
-    fn media(&self, route: Route, exchange: Exchange) {
+    /// The route of a request, and the stream whose file it asks for where its session's query was dropped on the way.
+    fn route(&self, head: &RequestHead) -> (Route, Option<StreamUrl>) {
+        let route = route(&head.target);
+        let hls = &self.context.hls;
+        let stream = match route {
+            Route::Live => hls.stream_of_file(head, true),
+            Route::File if is_hls_file(head.path()) => {
+                let stream = || hls.stream_of_file(head, false);
+                (!self.context.files.has(&head.target))
+                    .then(stream)
+                    .flatten()
+            }
+            _ => None,
+        };
+        match stream {
+            Some(stream) => (Route::Segment, Some(stream)),
+            None => (route, None),
+        }
+    }
+
+    fn media(&self, route: Route, exchange: Exchange, stream: Option<StreamUrl>) {
         let context = &self.context;
         if context.forwarding.is_loop(&exchange.head.headers) {
             let message = "This request has been here before: an origin's address leads back here.";
             return exchange.problem(508, message);
         }
-        let Some(request) = self.parse(route, &exchange) else {
+        let Some(mut request) = self.parse(route, &exchange) else {
             return exchange.problem(
                 400,
                 "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.",
             );
         };
+        if stream.is_some() {
+            // The query with the session was dropped on the way.
+            Arc::make_mut(&mut request).stream = stream;
+        }
         let session = exchange.head.query().and_then(own_session).is_some();
         if session && reach::is_private(exchange.head.path()) {
             return exchange.problem(404, "There is no media here.");
@@ -140,6 +167,12 @@ impl Router {
     }
 }
 
+/// Whether it is a name that a header may have (RFC 9110 section 5.1).
+fn is_header_name(name: &[u8]) -> bool {
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !name.is_empty() && name.iter().all(is_token)
+}
+
 /// Any page may ask for anything here (the headers say so); a page of another network, too, where its
 /// browser asks for that.
 fn preflight(exchange: Exchange) {
@@ -150,6 +183,20 @@ fn preflight(exchange: Exchange) {
         .one("access-control-request-private-network");
     if asked.is_some_and(|value| value.eq_ignore_ascii_case(b"true")) {
         head = head.with("Access-Control-Allow-Private-Network", "true");
+    }
+    // The wildcard does not stand for Authorization (Fetch standard, CORS-preflight fetch).
+    let wanted = exchange
+        .head
+        .headers
+        .tokens("access-control-request-headers")
+        .filter(|name| is_header_name(name))
+        .take(MAX_ASKED_HEADERS);
+    let names: Vec<&[u8]> = [&b"*"[..], b"Authorization"]
+        .into_iter()
+        .chain(wanted)
+        .collect();
+    if names.len() > 2 {
+        head = head.with("Access-Control-Allow-Headers", names.join(&b", "[..]));
     }
     exchange.answer(head, b"");
 }

@@ -3,6 +3,7 @@
 use crate::http::Headers;
 use crate::listener::RequestId;
 use crate::server::profile::{SERVER, ServerProfile, reason};
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -62,7 +63,7 @@ pub(super) fn head_bytes(
         bytes,
         "HTTP/1.1 {status} {}\r\nServer: {SERVER}\r\nDate: {date}\r\nX-Request-Id: {id}\r\n{}{connection}",
         reason(status),
-        profile.headers(),
+        profile_headers(profile, head),
     );
     let shared = head.shared.iter().flat_map(|headers| headers.iter());
     for (name, value) in shared.chain(head.headers.iter()) {
@@ -87,6 +88,19 @@ pub(super) fn head_bytes(
     }
     bytes.extend_from_slice(b"\r\n");
     bytes
+}
+
+/// The profile's header lines, without the one that the head has itself.
+fn profile_headers(profile: ServerProfile, head: &ResponseHead) -> Cow<'static, str> {
+    const OWN: &str = "Access-Control-Allow-Headers";
+    if head.headers.count(OWN) == 0 {
+        return profile.headers().into();
+    }
+    let lines = profile.headers().split_inclusive("\r\n");
+    lines
+        .filter(|line| !line.starts_with(OWN))
+        .collect::<String>()
+        .into()
 }
 
 /// A whole error response that ends its connection, on the wire.

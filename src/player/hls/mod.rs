@@ -6,6 +6,7 @@
 //! name.
 
 mod cached;
+mod directories;
 mod filling;
 mod finding;
 mod last;

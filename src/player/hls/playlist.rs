@@ -15,10 +15,12 @@ use crate::player::hls::rewrite::{Rewrite, rewrite};
 use crate::player::hls::syntax::is_master;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
+use crate::player::route::without_parameters;
 use crate::server::exchange::Exchange;
 use crate::server::failure::Failure;
 use crate::server::response::ResponseHead;
 use crate::stream::session::{session_id, session_id_in};
+use crate::stream::url::StreamUrl;
 use crate::upstream::forwarding::to_player;
 
 /// What a changed body makes untrue (RFC 9110 section 14.3, RFC 9530).
@@ -52,8 +54,10 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     };
     let host = exchange.head.host.clone();
     let hosts = PublicHosts::new(host.as_deref(), public_host.as_deref());
-    let personal = ["authorization", "cookie"].map(|name| exchange.head.headers.one(name));
-    let last = (stream, &request.target, &host, &public_host, personal);
+    let personal = ["authorization", "cookie", "referer", "origin"];
+    let personal = personal.map(|name| exchange.head.headers.one(name));
+    let lasting = lasting_target(&request.target);
+    let last = (stream, &lasting, &host, &public_host, personal);
     let search = Search {
         request,
         headers: &headers,
@@ -88,6 +92,15 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     }
 }
 
+/// A target without what changes from reload to reload: what a player knows already (RFC 8216bis section 6.2.5), and
+/// how it fares (CMCD).
+fn lasting_target(target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let changing = |param: &&str| param.starts_with("_HLS_") || param.starts_with("CMCD=");
+    let params: Vec<&str> = query.split('&').filter(|param| !changing(param)).collect();
+    format!("{path}?{}", params.join("&"))
+}
+
 /// Answers with a playlist that an origin gave.
 fn answer(
     context: &PlayerContext,
@@ -116,6 +129,12 @@ fn answer(
     };
     let balancer = context.locator.balancer();
     balancer.playlist_served(stream, exchange.head.host.as_deref(), exchange.head.path());
+    let request_head = &exchange.head;
+    let path = without_parameters(request_head.path());
+    let by_url = StreamUrl::of_request(request_head.host.as_deref(), path, request_head.query());
+    if let Some(by_url) = by_url {
+        context.hls.directories.put(&by_url, stream);
+    }
     let head = ResponseHead {
         status: 200,
         headers: for_player(&found.answer.headers),

@@ -39,6 +39,8 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
     if fill.is_some() {
         // Others may not understand the encodings that this player does.
         headers.remove("accept-encoding");
+        // The range is the whole, or the request would not share.
+        headers.remove("range");
     }
     let public_host = context
         .forwarding

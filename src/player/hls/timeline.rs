@@ -13,7 +13,7 @@ pub mod media;
 pub mod record;
 pub mod write;
 
-use crate::player::hls::timeline::media::{MAX_NAMES, MediaPlaylist};
+use crate::player::hls::timeline::media::{MAX_NAMES, MediaPlaylist, name};
 use crate::stream::origin_id::OriginId;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -231,6 +231,11 @@ impl Timeline {
     /// the whole then.
     pub fn is_fresh(&self) -> bool {
         self.epoch.start.is_some_and(|start| self.first <= start)
+    }
+
+    /// Whether a segment has the name of that URI.
+    pub fn lists(&self, uri: &[u8]) -> bool {
+        self.names.contains(&name(uri))
     }
 
     /// How long what went out last makes sense: three target durations (RFC 8216 section 6.3.4 has players try again

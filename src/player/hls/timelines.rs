@@ -84,6 +84,13 @@ impl Timelines {
         Some(origin.clone())
     }
 
+    /// Whether a playlist of the stream lists a file of that path's name.
+    pub fn lists(&self, stream: &StreamUrl, path: &[u8]) -> bool {
+        let mut table = self.table.lock();
+        let lines = table.get(stream, Instant::now());
+        lines.is_some_and(|lines| lines.paths.iter().any(|line| line.timeline.lists(path)))
+    }
+
     /// What an origin's playlist at `path` of `stream` means after what went out before, and remembers it where it
     /// goes out. May wait for a Redis that proxies share: when the playlist is new here, now and then, and when an
     /// epoch begins.

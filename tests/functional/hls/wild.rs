@@ -1,7 +1,7 @@
 //! HLS as it is in the wild: playlists and set-ups that people reported, each played through the proxy.
 
 use crate::common::answer::Reply;
-use crate::common::fetch::{get, get_with};
+use crate::common::fetch::{fetch, get, get_with};
 use crate::common::hls::{live_id, uris};
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
@@ -320,4 +320,129 @@ fn a_blocking_reload_may_take_three_target_durations() {
         origin.last_request().target,
         "/live/a.m3u8?_HLS_msn=6&_HLS_part=0"
     );
+}
+
+#[test]
+fn files_whose_session_was_dropped_come_from_their_directorys_stream() {
+    let origins = [Origin::start(), Origin::start()];
+    let proxy = Proxy::start(&[]);
+    origins.iter().for_each(|origin| proxy.register(origin));
+    let list = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n#EXT-X-MAP:URI=\"init.mp4\"\n\
+        #EXTINF:2,\nb-1.m4s\n#EXTINF:2,\nb-2.ts\n#EXTINF:2,\nb-3.aac\n";
+    origins[1].on("/live/b.m3u8", Reply::playlist(list));
+    assert_eq!(get(proxy.http, "/live/x.m4s").status(), 404, "not yet");
+    assert_eq!(get(proxy.http, "/live/b.m3u8").status(), 200);
+    let before = origins[0].requests().len();
+    for name in [
+        "b-1.m4s",
+        "init.mp4",
+        "b.m4a",
+        "b.m4v",
+        "b.cmfv",
+        "b.cmfa",
+        "b.vtt",
+        "b.webvtt",
+        "k.key",
+        "seg/b-7.M4S",
+        "b-2.ts",
+        "b-3.aac",
+    ] {
+        let path = format!("/live/{name}");
+        origins[1].on(&path, Reply::ok("application/octet-stream", name));
+        let response = get(proxy.http, &format!("{path}?token=x"));
+        assert_eq!(
+            (response.status(), response.text()),
+            (200, name.to_owned()),
+            "{name}"
+        );
+        assert_eq!(origins[1].last_request().target, format!("{path}?token=x"));
+    }
+    assert_eq!(
+        origins[0].requests().len(),
+        before,
+        "the other is not asked"
+    );
+    assert_eq!(get(proxy.http, "/elsewhere/init.mp4").status(), 404);
+}
+
+#[test]
+fn a_plain_segment_with_a_length_is_a_file() {
+    let origin = Origin::start();
+    let body = vec![0x47; 188 * 1000];
+    origin.on("/live/a-1.ts", Reply::ok("video/MP2T", &body));
+    let proxy = Proxy::before(&origin, &[]);
+    let response = get(proxy.http, "/live/a-1.ts");
+    assert_eq!(
+        response.headers().one("content-length"),
+        body.len().to_string()
+    );
+    assert!(response.body == body);
+}
+
+#[test]
+fn the_range_from_0_is_the_whole_and_shared_and_cmcd_is_no_identity() {
+    let origin = Origin::start();
+    let id = live_id("a");
+    origin.on("/live/a-1.ts", Reply::ok("video/MP2T", "0123456789"));
+    origin.on(
+        "/live/a.m3u8",
+        Reply::playlist("#EXTM3U\n#EXTINF:2,\na-1.ts\n"),
+    );
+    let proxy = Proxy::before(&origin, &[]);
+    let whole = get(proxy.http, &format!("/live/a-1.ts?spbhid={id}&CMCD=bl%3D1"));
+    assert_eq!((whole.status(), whole.text().as_str()), (200, "0123456789"));
+    for n in 0..3 {
+        let target = format!("/live/a-1.ts?CMCD=bl%3D{n}&spbhid={id}");
+        let headers = [("Range", "bytes=0-"), ("CMCD-Request", "bl=1")];
+        let response = get_with(proxy.http, &target, &headers);
+        assert_eq!(
+            (response.status(), response.text().as_str()),
+            (206, "0123456789")
+        );
+        assert_eq!(response.headers().one("content-range"), "bytes 0-9/10");
+        assert_eq!(response.headers().one("content-length"), "10");
+        let list = get_with(proxy.http, &format!("/live/a.m3u8?CMCD=bl%3D{n}"), &headers);
+        assert_eq!(list.status(), 200);
+    }
+    for path in ["/live/a-1.ts", "/live/a.m3u8"] {
+        assert_eq!(origin.requests_for(path).len(), 1, "{path} is shared");
+    }
+    assert_eq!(
+        origin.requests_for("/live/a-1.ts")[0].target,
+        "/live/a-1.ts?CMCD=bl%3D1"
+    );
+    assert_eq!(
+        origin.requests_for("/live/a.m3u8")[0].target,
+        "/live/a.m3u8?CMCD=bl%3D0"
+    );
+    // A part is asked for at the origin.
+    let part = get_with(
+        proxy.http,
+        &format!("/live/a-1.ts?spbhid={id}"),
+        &[("Range", "bytes=2-")],
+    );
+    assert_eq!(part.status(), 200);
+    assert_eq!(origin.last_request().headers.one("range"), "bytes=2-");
+}
+
+#[test]
+fn a_preflight_names_authorization_and_what_it_asked_for() {
+    let proxy = Proxy::start(&[]);
+    let asked = |names| {
+        let headers = [
+            ("Origin", "https://page.example"),
+            ("Access-Control-Request-Method", "GET"),
+            ("Access-Control-Request-Headers", names),
+        ];
+        let response = fetch(proxy.http, "OPTIONS", "/live/a.m3u8", &headers);
+        response
+            .headers()
+            .one("access-control-allow-headers")
+            .to_owned()
+    };
+    assert_eq!(
+        asked("authorization,x-token"),
+        "*, Authorization, authorization, x-token"
+    );
+    assert_eq!(asked("x y, z"), "*, Authorization, z");
 }

@@ -146,7 +146,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 /// A hash of the last part of a URI's path: hosts, directories and queries may differ from player to player, by a
 /// token or a context, where the file is the same.
-fn name(uri: &[u8]) -> u32 {
+pub fn name(uri: &[u8]) -> u32 {
     let end = uri.iter().position(|b| b"?#".contains(b));
     let path = &uri[..end.unwrap_or(uri.len())];
     let start = path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
