@@ -2,9 +2,9 @@
 //!
 //! # How a request is located
 //!
-//! [`OriginLocator::lookup`] begins an [`OriginLookup`] for one request. [`OriginLookup::next`] says which origin to
+//! [`OriginLocator::lookup`] begins an [`OriginLookup`](lookup::OriginLookup) for one request. [`OriginLookup::next`](lookup::OriginLookup::next) says which origin to
 //! ask next, and may block: for a round of API requests, for a publisher, for a first heartbeat. What came of asking goes to
-//! [`OriginLookup::report`], which says whether that is the player's answer or the next origin is to be asked:
+//! [`OriginLookup::report`](lookup::OriginLookup::report), which says whether that is the player's answer or the next origin is to be asked:
 //!
 //! ```text
 //! loop {
