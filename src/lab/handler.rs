@@ -33,6 +33,8 @@ const HOLD: Duration = Duration::from_secs(60);
 pub struct LabHandler {
     pub identity: Identity,
     pub content: LabContent,
+    /// What HLS numbers are counted from.
+    pub first_segment: u64,
     pub streams: Vec<LabStream>,
     pub sessions: HlsSessions,
     /// Where `/lab/stop` is told, with how long the origin is to be away.
@@ -140,6 +142,7 @@ impl LabHandler {
         let text = match known {
             Some(id) => self.content.hls.playlist(
                 SystemTime::now().into(),
+                self.first_segment,
                 &stream.name,
                 &format!("?{SESSION}={id}"),
             ),
@@ -162,7 +165,11 @@ impl LabHandler {
             let _ = self.sessions.knows(&id, &stream.name, Instant::now());
         }
         let now = Position::from(SystemTime::now());
-        match self.content.hls.segment(now, sequence) {
+        match self
+            .content
+            .hls
+            .segment(now, sequence.saturating_add(self.first_segment))
+        {
             Some(bytes) => {
                 let head = response(&exchange, 200).with("Content-Type", "video/MP2T");
                 stream.sent(bytes.len());
@@ -309,6 +316,7 @@ mod tests {
         LabHandler {
             identity: Identity::new("lab", 8080),
             content: LabContent::embedded().unwrap(),
+            first_segment: 0,
             streams: names.iter().map(|name| LabStream::new(name)).collect(),
             sessions: HlsSessions::default(),
             stop: crossbeam_channel::bounded(1).0,

@@ -17,8 +17,8 @@ pub const KEPT: u64 = WINDOW + 1;
 /// playlist from an origin whose clock is ahead.
 const AHEAD: u64 = 1;
 
-/// Playlists and segments. A segment's sequence number is its time since 1970 in units of its length, and its
-/// bytes depend on nothing else: all lab origins give the same, and segments in a row are one transport
+/// Playlists and segments. A segment's number is its time since 1970 in units of its length, which each origin counts
+/// from a start of its own, and its bytes depend on nothing else: all lab origins give the same, and segments in a row are one transport
 /// stream without a break, with continuity counters that go on.
 #[derive(Clone, Debug)]
 pub struct Hls<'c> {
@@ -55,21 +55,31 @@ impl<'c> Hls<'c> {
         now.ticks() / self.clip.gop_ticks
     }
 
-    /// The media playlist of the stream `name` at `now`. `query` (such as `?hls_ctx=i2o25565`, or nothing)
-    /// is appended to the segments' names.
-    pub fn playlist(&self, now: Position, name: &str, query: &str) -> String {
+    /// A number for the segment that an origin calls its first one, where it begins to publish at `now`: one that is
+    /// over and forgotten, so that every segment has a number. Another one at each call: as with SRS, numbers begin anew
+    /// with each publication, and no two origins have the same.
+    pub fn start(&self, now: Position) -> u64 {
+        let before = WINDOW + KEPT + fastrand::u64(100..10_000);
+        self.done(now).saturating_sub(before)
+    }
+
+    /// The media playlist of the stream `name` at `now`, its numbers counted from `start`. `query` (such as
+    /// `?hls_ctx=i2o25565`, or nothing) is appended to the segments' names.
+    pub fn playlist(&self, now: Position, start: u64, name: &str, query: &str) -> String {
         let done = self.done(now);
         let first = done.saturating_sub(WINDOW);
         let seconds = self.seconds();
         let target = seconds.ceil();
         let mut text = format!(
-            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-TARGETDURATION:{target}\n"
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-TARGETDURATION:{target}\n",
+            first.saturating_sub(start)
         );
         for sequence in first..done {
             // Writing to a String does not fail.
             let _ = writeln!(
                 text,
-                "#EXTINF:{seconds:.3}, no desc\n{name}-{sequence}.ts{query}"
+                "#EXTINF:{seconds:.3}, no desc\n{name}-{}.ts{query}",
+                sequence.saturating_sub(start)
             );
         }
         text
@@ -158,18 +168,25 @@ mod tests {
             #EXTINF:2.000, no desc\nsecond-1091.ts?hls_ctx=i2o25565\n#EXTINF:2.000, no desc\nsecond-1092.ts?hls_ctx=i2o25565\n\
             #EXTINF:2.000, no desc\nsecond-1093.ts?hls_ctx=i2o25565\n";
         assert_eq!(
-            hls.playlist(at(2_188_000), "second", "?hls_ctx=i2o25565"),
+            hls.playlist(at(2_188_000), 0, "second", "?hls_ctx=i2o25565"),
             text
         );
         assert_eq!(
-            hls.playlist(at(2_189_999), "second", "?hls_ctx=i2o25565"),
+            hls.playlist(at(2_189_999), 0, "second", "?hls_ctx=i2o25565"),
             text
         );
         assert!(
-            hls.playlist(at(2_190_000), "demo", "")
+            hls.playlist(at(2_190_000), 0, "demo", "")
                 .ends_with("\ndemo-1094.ts\n")
         );
-        assert_eq!(hls.playlist(at(1999), "demo", "").lines().count(), 4);
+        assert_eq!(hls.playlist(at(1999), 0, "demo", "").lines().count(), 4);
+        // An origin that began with segment 1000.
+        let counted = hls.playlist(at(2_188_000), 1000, "second", "?hls_ctx=i2o25565");
+        assert!(counted.contains("#EXT-X-MEDIA-SEQUENCE:89\n"), "{counted}");
+        assert!(
+            counted.ends_with("\nsecond-93.ts?hls_ctx=i2o25565\n"),
+            "{counted}"
+        );
         assert_eq!(
             master("/live/second.m3u8?hls_ctx=i2o25565"),
             "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/second.m3u8?hls_ctx=i2o25565\n"

@@ -18,7 +18,7 @@ use log::{Level, info, warn};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, io};
 use thiserror::Error;
 
@@ -143,6 +143,7 @@ impl Supervisor {
         let handler = LabHandler {
             identity: identity.clone(),
             content: self.content,
+            first_segment: self.content.hls.start(SystemTime::now().into()),
             streams: streams.map(|name| LabStream::new(name)).collect(),
             sessions: HlsSessions::default(),
             stop: self.stop.clone(),

@@ -1,7 +1,7 @@
 //! Failover with real origins and a real player: what one origin had, another goes on with.
 
 use crate::common::SOON;
-use crate::common::fetch::get;
+use crate::common::fetch::{get, post};
 use crate::common::lab::LabOrigin;
 use crate::common::player::Player;
 use crate::common::proxy::Proxy;
@@ -48,6 +48,47 @@ fn players_go_on_from_another_origin_each_time_one_is_killed() {
         wait_until("another origin served", SOON, || serving(&proxy) != address);
     }
     proxy.assert_no_panic();
+}
+
+#[test]
+fn an_hls_player_goes_on_after_its_only_origin_has_restarted() {
+    let proxy = Proxy::start(&[]);
+    let url = format!("http://{}/api/v1/srs/register", proxy.api);
+    let origin = LabOrigin::start(&["--stream", "demo", "--register", &url]);
+    origin.wait_for_log("is registered at ");
+    let playlist = format!("http://{}/live/demo.m3u8", proxy.http);
+    let player = Player::start(&playlist);
+    player.wait_for_frames(60, SOON * 3);
+    let media = media_playlist(&proxy);
+    let before = sequence(&media);
+    let stopped = post(origin.addr, "/lab/stop?seconds=2", &[], b"");
+    assert_eq!(stopped.status(), 200);
+    // Its numbers begin anew, and the player's go on: 10 s of pictures are more than it can have had in store.
+    let wanted = player.frames() + 250;
+    player.wait_for_frames(wanted, SOON * 6);
+    let media = media_playlist(&proxy);
+    let after = sequence(&media);
+    assert!(
+        after > before && after < before + 60,
+        "{before} and then {after}"
+    );
+    proxy.assert_no_panic();
+}
+
+/// The media playlist of the stream, as a new player gets it.
+fn media_playlist(proxy: &Proxy) -> String {
+    let master = get(proxy.http, "/live/demo.m3u8").text();
+    let uri = master.lines().find(|line| !line.starts_with('#'));
+    let media = get(proxy.http, uri.expect("a variant"));
+    assert_eq!(media.status(), 200, "{}", media.text());
+    media.text()
+}
+
+fn sequence(playlist: &str) -> u64 {
+    let value = playlist
+        .lines()
+        .find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    value.expect("a sequence").parse().expect("a number")
 }
 
 /// Which origin the stream that all have is served from now.
