@@ -47,6 +47,13 @@ fn is_param(param: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
+/// Whether a query has a session id of this proxy, be it one that no text decodes to.
+pub fn names_session(query: &str) -> bool {
+    query
+        .split('&')
+        .any(|param| session_of_param(param).is_some())
+}
+
 /// The session id that this proxy has put into a query, percent-decoded: the last `spbhid`. One before it belongs
 /// to another proxy of this kind, nearer to the origin.
 pub fn own_session(query: &str) -> Option<Cow<'_, str>> {

@@ -1,6 +1,6 @@
 //! Which handler a target belongs to.
 
-use crate::http::query::own_session;
+use crate::http::query::names_session;
 
 /// What a request is for, as its path and query tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn route(target: &str) -> Route {
     let is = |one: &&str| extension.eq_ignore_ascii_case(one);
     if is_playlist(path) {
         Route::Playlist
-    } else if query.and_then(own_session).is_some() {
+    } else if query.is_some_and(names_session) {
         Route::Segment
     } else if ["flv", "ts", "aac", "mp3"].iter().any(is) {
         Route::Live

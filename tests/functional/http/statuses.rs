@@ -227,7 +227,7 @@ fn any_other_status_goes_through_with_its_headers_and_body() {
             let path = target.split('?').next().unwrap();
             let body = format!("the origin says {status}\nin two lines\n");
             let reply = Reply::new(status)
-                .header("Content-Type", "text/x-own")
+                .header("Content-Type", "video/x-own")
                 .header("X-Own", "1")
                 .body(&body);
             origin.on(
@@ -243,7 +243,7 @@ fn any_other_status_goes_through_with_its_headers_and_body() {
                 "{target}"
             );
             for (name, value) in [
-                ("content-type", "text/x-own"),
+                ("content-type", "video/x-own"),
                 ("x-own", "1"),
                 ("location", "http://elsewhere.example/x"),
                 ("retry-after", "7"),

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 40] = [
+const SETTINGS: [(&str, &str, &str); 42] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -58,6 +58,8 @@ const SETTINGS: [(&str, &str, &str); 40] = [
         "127.0.0.0/8,::1/128",
     ),
     ("--protocol", "PROXY_PROTOCOL", "off"),
+    ("--try-unlisted", "PROXY_TRY_UNLISTED", "last"),
+    ("--origin-api-auth", "PROXY_ORIGIN_API_AUTH", "none"),
     ("--grace-quit-timeout", "PROXY_GRACE_QUIT_TIMEOUT", "20s"),
     ("--upgrade-grace", "PROXY_UPGRADE_GRACE", "24h"),
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
@@ -220,6 +222,7 @@ fn each_bad_value_is_named_in_one_line() {
         ("--stream-wait", "5"),
         ("--trusted-proxies", "10.0.0.0/33"),
         ("--protocol", "v2"),
+        ("--try-unlisted", "perhaps"),
         ("--grace-quit-timeout", "0s"),
         ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
@@ -240,6 +243,7 @@ fn each_bad_value_is_named_in_one_line() {
             "--system-api-token" => Some("no/good"),
             "--redis-password" => Some("no\ngood"),
             "--redis-url" => Some("http://no:good@host"),
+            "--origin-api-auth" => Some("nogood"),
             _ => None,
         };
         let value = secret.unwrap_or_else(|| bad.iter().find(|(bad, _)| *bad == flag).unwrap().1);

@@ -346,7 +346,9 @@ fn sighup_ends_nothing() {
     ignoring = ignoring.arg("trap '' HUP; exec \"$0\"");
     ignoring = ignoring.arg(env!("CARGO_BIN_EXE_srs-stream-proxy"));
     let mut ignoring = ignoring.start();
-    let mut proxy = Proxy::start(&[]);
+    // Whoever runs the tests may ignore the signal, which children inherit.
+    let default = Proxy::builder().program("env").arg("--default-signal=HUP");
+    let mut proxy = default.arg(env!("CARGO_BIN_EXE_srs-stream-proxy")).start();
     for proxy in [&mut proxy, &mut ignoring] {
         proxy.signal(Signal::HUP);
         std::thread::sleep(Duration::from_millis(100)); // as long as its end would take
