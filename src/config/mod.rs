@@ -124,6 +124,10 @@ pub struct Config {
     #[arg(long, value_name = "USER:PASSWORD", value_parser = values::credentials)]
     pub origin_api_auth: Option<String>,
 
+    /// File that has user:password for the origins' HTTP APIs
+    #[arg(long, value_name = "FILE")]
+    pub origin_api_auth_file: Option<PathBuf>,
+
     /// Peers whose X-Forwarded-* headers are believed: addresses and CIDRs with commas between, or none
     #[arg(long, value_name = "LIST", default_value = "127.0.0.0/8,::1/128", value_parser = TrustedProxies::parse)]
     pub trusted_proxies: TrustedProxies,

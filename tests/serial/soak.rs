@@ -146,7 +146,8 @@ impl Player<'_> {
             return false;
         };
         assert!(
-            [200, 404, 502, 503, 504].contains(&head.status),
+            // 403: an origin that lists the stream has closed without an answer.
+            [200, 403, 404, 502, 503, 504].contains(&head.status),
             "{target}: {}",
             head.status
         );

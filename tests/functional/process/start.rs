@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 42] = [
+const SETTINGS: [(&str, &str, &str); 43] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -60,6 +60,11 @@ const SETTINGS: [(&str, &str, &str); 42] = [
     ("--protocol", "PROXY_PROTOCOL", "off"),
     ("--try-unlisted", "PROXY_TRY_UNLISTED", "last"),
     ("--origin-api-auth", "PROXY_ORIGIN_API_AUTH", "none"),
+    (
+        "--origin-api-auth-file",
+        "PROXY_ORIGIN_API_AUTH_FILE",
+        "none",
+    ),
     ("--grace-quit-timeout", "PROXY_GRACE_QUIT_TIMEOUT", "20s"),
     ("--upgrade-grace", "PROXY_UPGRADE_GRACE", "24h"),
     ("--force-quit-timeout", "PROXY_FORCE_QUIT_TIMEOUT", "30s"),
@@ -227,6 +232,7 @@ fn each_bad_value_is_named_in_one_line() {
         ("--upgrade-grace", "0s"),
         ("--force-quit-timeout", "0s"),
         ("--system-api-token-file", "missing"),
+        ("--origin-api-auth-file", "missing"),
         ("--log-level", "loud"),
         ("--live-list", "yes"),
         ("--public-url", "tv.example.com"),
