@@ -22,6 +22,16 @@ pub enum BadHeartbeat {
     Invalid(&'static str, String),
 }
 
+/// Whether nothing at that address can be an origin: unspecified, multicast, broadcast, and link-local, where clouds have
+/// their metadata services.
+fn is_no_origins(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    link_local || ip.is_unspecified() || ip.is_multicast()
+}
+
 /// Reads the body of a heartbeat, as SRS sends it (`device_id`, `ip`, `server`, `service`, `pid`, and
 /// arrays of endpoints `rtmp`, `http`, `api`, `srt`, `rtc`). Unknown fields are left alone.
 ///
@@ -35,7 +45,7 @@ pub fn parse(body: &[u8]) -> Result<Origin, BadHeartbeat> {
         .parse()
         .map_err(|_| BadHeartbeat::Invalid("ip", format!("{ip:?} is not an IP address")))?;
     let ip = ip.to_canonical();
-    if ip.is_unspecified() || ip.is_multicast() {
+    if is_no_origins(ip) {
         return Err(BadHeartbeat::Invalid(
             "ip",
             format!("{ip} is no origin's address"),
@@ -170,6 +180,12 @@ mod tests {
             ("ip", json!("localhost")),
             ("ip", json!("192.0.2")),
             ("ip", json!("0.0.0.0")),
+            ("ip", json!("169.254.169.254")),
+            ("ip", json!("255.255.255.255")),
+            ("ip", json!("224.0.0.1")),
+            ("ip", json!("fe80::1")),
+            ("ip", json!("ff02::1")),
+            ("ip", json!("::ffff:169.254.1.1")),
             ("ip", json!(["x"])),
             ("server", json!("")),
             ("service", json!(null)),

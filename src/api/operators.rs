@@ -290,6 +290,12 @@ impl Operators {
                 return exchange.problem(400, &bad.to_string());
             }
         };
+        // Somebody else's loopback address is this machine, whose services are not for players.
+        if origin.ip.is_loopback() && !peer.is_loopback() {
+            let message = "An origin of another machine has no loopback address: set its own in SRS's heartbeat or stats section.";
+            self.warn(peer, message);
+            return exchange.problem(400, message);
+        }
         match self.balancer.register(origin) {
             Ok(()) => ok(
                 exchange,

@@ -246,7 +246,11 @@ impl OriginClient {
         cancel: &Arc<CancelToken>,
     ) -> (Result<OriginResponse, OriginError>, Rc<CallContext>) {
         let address = request.address;
-        let method = if request.head_only { "HEAD" } else { "GET" };
+        let method = if asks_for_head(&request) {
+            "HEAD"
+        } else {
+            "GET"
+        };
         let path = request.target.split('?').next().unwrap_or_default();
         debug!("{method} http://{address}{path}");
         let head = head_size(&request);
@@ -277,7 +281,7 @@ impl OriginClient {
         timeout: Patience,
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let url = format!("http://{}{}", request.address, request.target);
-        let mut call = if request.head_only {
+        let mut call = if asks_for_head(&request) {
             agent.head(&url)
         } else {
             agent.get(&url)
@@ -346,6 +350,12 @@ fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<Semaph
         idle_budget: idle_budget.clone(),
     };
     Agent::with_parts(config, connector, LiteralResolver)
+}
+
+/// Whether an origin is asked by HEAD. Of a live stream it is asked by GET, and the connection is dropped at the head:
+/// HEAD opens a stream at SRS as GET does, and has crashed some versions.
+fn asks_for_head(request: &OriginRequest<'_>) -> bool {
+    request.head_only && !request.live
 }
 
 /// Room for a request's head, in bytes: all lines, and what ureq adds to them.

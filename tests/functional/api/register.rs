@@ -239,6 +239,23 @@ fn other_methods_are_not_allowed_and_other_paths_not_found() {
 }
 
 #[test]
+fn loopback_is_an_origins_address_for_this_machine_only() {
+    let proxy = Proxy::start(&[("PROXY_SYSTEM_API_TOKEN", "secret")]);
+    let heartbeat = json!({
+        "ip": "127.0.0.1", "server": "a", "service": "b", "pid": "1", "rtmp": ["1935"], "http": ["8080"],
+    });
+    let body = heartbeat.to_string();
+    let register = |from: &[(&str, &str)]| {
+        let path = "/api/v1/srs/register/secret";
+        post(proxy.api, path, from, body.as_bytes())
+    };
+    // Another machine's heartbeat, by a reverse proxy on this one.
+    let other = register(&[("X-Forwarded-For", "192.0.2.9")]);
+    assert_refused(&other, 400, "loopback");
+    assert_eq!(register(&[]).status(), 200);
+}
+
+#[test]
 fn both_servers_tell_their_version() {
     let proxy = Proxy::start(&[]);
     let pid = proxy.pid().as_raw_nonzero().to_string();

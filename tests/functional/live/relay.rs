@@ -261,7 +261,7 @@ fn a_player_that_takes_nothing_is_dropped() {
 #[test]
 fn head_gives_the_head_and_nothing_of_the_body() {
     let origin = Origin::start();
-    // SRS has no HEAD: it sends the stream.
+    // SRS has no HEAD: it sends the stream, and some versions crash. It is asked by GET, and left at the head.
     let route = origin.live(
         "/live/a.flv",
         LiveRoute::new(Framing::Chunked, "video/x-flv"),
@@ -275,7 +275,7 @@ fn head_gives_the_head_and_nothing_of_the_body() {
             live.request().method.as_str(),
             live.request().target.as_str()
         ),
-        ("HEAD", "/live/a.flv?token=x")
+        ("GET", "/live/a.flv?token=x")
     );
     let _ = live.try_send(b"not asked for");
     let head = client.read_response(SOON);
