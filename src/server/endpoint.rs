@@ -1,4 +1,4 @@
-//! A front: a listening socket with its door, and the server behind it. The proxy has two, a lab origin
+//! An HTTP endpoint: a listening socket with its listener, and the server behind it. The proxy has two, a lab origin
 //! has one.
 
 use crate::config::{Listen, TrustedProxies};
@@ -60,7 +60,7 @@ pub struct EndpointSettings {
     pub observer: Arc<dyn RequestObserver>,
 }
 
-/// A listening socket, its door, and the server behind it.
+/// A listening socket, its listener, and the server behind it.
 pub struct HttpEndpoint {
     listener: Arc<Listener>,
     server: Arc<Server>,
@@ -115,7 +115,7 @@ impl HttpEndpoint {
         self.address
     }
 
-    /// Its door.
+    /// The listener that accepts its connections.
     pub fn listener(&self) -> &Arc<Listener> {
         &self.listener
     }
