@@ -82,7 +82,15 @@ impl RedisClient {
             commands,
             answer: Some(answer),
         }))?;
-        self.failed(answers.recv_timeout(PATIENCE).map_err(|_| RedisUnavailable))
+        let answer = answers.recv_timeout(PATIENCE).map_err(|_| {
+            // One timeout means away, for all: a Redis that trickles its answers must not cost each request this wait.
+            // Whoever finds that it keeps up again, the worker, takes it back.
+            if self.up.swap(false, Ordering::AcqRel) {
+                warn!("Redis does not answer within {PATIENCE:?}: nobody waits for it until it keeps up");
+            }
+            RedisUnavailable
+        });
+        self.failed(answer)
     }
 
     /// Hands over commands whose answers nobody waits for. Gives whether they will be sent.
@@ -213,7 +221,11 @@ impl RedisWorker {
                 Err(RecvTimeoutError::Disconnected) => return End::Over,
             }
             if Instant::now() >= next {
+                let began = Instant::now();
                 if let Err(error) = self.sync.poll(&mut connection) {
+                    return error.into();
+                }
+                if let Err(error) = self.keeps_up(began) {
                     return error.into();
                 }
                 next = Instant::now() + POLL;
@@ -221,11 +233,30 @@ impl RedisWorker {
         }
     }
 
+    /// A batch has been answered that was sent at `began`. The connection's timeout is for each read: an answer that
+    /// comes a byte at a time is told from a good one by its whole time.
+    ///
+    /// # Errors
+    /// It took longer than a request waits.
+    fn keeps_up(&self, began: Instant) -> Result<(), RedisError> {
+        let time = began.elapsed();
+        if time > PATIENCE {
+            let why = format!("an answer took {:.1} s", time.as_secs_f64());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why).into());
+        }
+        if !self.up.swap(true, Ordering::AcqRel) {
+            info!("Redis at {} keeps up again", self.address);
+        }
+        Ok(())
+    }
+
     fn batch(&self, connection: &mut Connection, first: Job) -> Result<(), RedisError> {
         let waiting = self.inbox.try_iter().take(BATCH - 1);
         let jobs: Vec<Job> = std::iter::once(first).chain(waiting).collect();
         let commands = jobs.iter().flat_map(|job| &job.commands);
+        let began = Instant::now();
         let mut answers = send(connection, commands)?.into_iter();
+        self.keeps_up(began)?;
         for job in jobs {
             let own: Vec<Value> = answers.by_ref().take(job.commands.len()).collect();
             match job.answer {

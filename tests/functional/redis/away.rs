@@ -10,6 +10,11 @@ use crate::common::wait::{wait_for, wait_until};
 use crate::common::{ABOUT_A_SECOND, SOON};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn redis_dies_and_comes_back_empty() {
@@ -98,6 +103,71 @@ fn a_frozen_redis_holds_nobody_up() {
         word(proxy.http, "/live/3.flv");
         redis.get("srs-proxy-url:__defaultVhost__/live/3") == Some(key(&origin))
     });
+}
+
+/// Hands on what both sides send; Redis's answers, once it is told to, a byte each 20 ms.
+fn trickling(redis: SocketAddr, slow: &Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listening");
+    let address = listener.local_addr().expect("an address");
+    let slow = slow.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(redis) else {
+                return;
+            };
+            let (mut from, mut to) = (
+                client.try_clone().expect("a copy"),
+                server.try_clone().expect("a copy"),
+            );
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let (slow, mut from, mut to) = (slow.clone(), server, client);
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(got @ 1..) = from.read(&mut bytes) {
+                    let step = if slow.load(Ordering::Relaxed) { 1 } else { got };
+                    for piece in bytes[..got].chunks(step) {
+                        if to.write_all(piece).is_err() {
+                            return;
+                        }
+                        if step < got {
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_redis_that_trickles_its_answers_costs_one_wait() {
+    let (redis, origin) = (RedisServer::start(), origin("hello"));
+    let slow = Arc::new(AtomicBool::new(false));
+    let port = trickling(redis.addr(), &slow).port().to_string();
+    let proxy = redis.proxy(&[("PROXY_REDIS_PORT", port.as_str())]);
+    proxy.register(&origin);
+    assert_eq!(word(proxy.http, "/live/a.flv"), "hello");
+    slow.store(true, Ordering::Relaxed);
+    // The first ones may have to find out.
+    for n in 0..3 {
+        assert_eq!(word(proxy.http, &format!("/live/early{n}.flv")), "hello");
+    }
+    let before = Instant::now();
+    for n in 0..20 {
+        assert_eq!(word(proxy.http, &format!("/live/{n}.flv")), "hello");
+    }
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        before.elapsed()
+    );
+    slow.store(false, Ordering::Relaxed);
+    wait_until("Redis is used again", SOON, || {
+        word(proxy.http, "/live/late.flv");
+        redis.get("srs-proxy-url:__defaultVhost__/live/late") == Some(key(&origin))
+    });
+    proxy.assert_no_panic();
 }
 
 #[test]
