@@ -4,7 +4,7 @@ use crate::app::error::StartError;
 use crate::app::handover::Handover;
 use crate::balancer::Balancer;
 use crate::balancer::memory::Memory;
-use crate::balancer::redis::Redis;
+use crate::balancer::redis::{Redis, RedisError};
 use crate::cache::HlsCache;
 use crate::channel::{ChannelSettings, Channels};
 use crate::config::{Config, LoadBalancerType};
@@ -14,7 +14,15 @@ use crate::player::hls::state::HlsState;
 use crate::runtime::limits::Limits;
 use crate::stream::stats::StreamStats;
 use crate::upstream::{OriginClient, OriginTimes};
+use log::debug;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a Redis that does not answer is waited for at the start.
+const REDIS_START_TIME: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const REDIS_START_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the stream server, the System API and the background tasks use together.
 pub struct Parts {
@@ -43,8 +51,8 @@ impl Parts {
         let redis = match config.load_balancer_type {
             LoadBalancerType::Memory => None,
             LoadBalancerType::Redis => {
-                let redis = Redis::connect(&config.redis, config.origin_server_ttl);
-                Some(Arc::new(redis.map_err(StartError::Redis)?))
+                let redis = connect_redis(config).map_err(StartError::Redis)?;
+                Some(Arc::new(redis))
             }
         };
         let balancer: Arc<dyn Balancer> = match &redis {
@@ -94,5 +102,20 @@ impl Parts {
     pub fn take_over(&self, handover: Handover) {
         self.balancer.restore(handover.balancer);
         self.hls.timelines.restore(&handover.timelines);
+    }
+}
+
+/// Connects to Redis, and waits some seconds for one that is being started: whoever starts both at once, as compose
+/// does, must not have to know which is up first. What will not change, such as a wrong password, is told at once.
+fn connect_redis(config: &Config) -> Result<Redis, RedisError> {
+    let end = Instant::now() + REDIS_START_TIME;
+    loop {
+        match Redis::connect(&config.redis, config.origin_server_ttl) {
+            Err(error) if error.may_pass() && Instant::now() < end => {
+                debug!("waiting for Redis: {error}");
+                thread::sleep(REDIS_START_PAUSE);
+            }
+            result => return result,
+        }
     }
 }

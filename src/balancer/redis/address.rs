@@ -27,6 +27,8 @@ pub struct RedisAddress {
 pub struct BadRedis {
     address: String,
     why: String,
+    /// Whether it may be a Redis that has just been started: nobody listens yet, or it reads its data.
+    pub may_pass: bool,
 }
 
 /// `host:port`.
@@ -115,6 +117,7 @@ impl RedisAddress {
         BadRedis {
             address: self.to_string(),
             why,
+            may_pass: error.is_io_error() || error.is_timeout() || error.code() == Some("LOADING"),
         }
     }
 }

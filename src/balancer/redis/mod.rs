@@ -53,6 +53,13 @@ pub enum RedisError {
     System(#[from] io::Error),
 }
 
+impl RedisError {
+    /// Whether it may be a Redis that has just been started.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Redis(bad) if bad.may_pass)
+    }
+}
+
 /// Origins and pins that several proxies share.
 pub struct Redis {
     shared: Arc<SharedTables>,

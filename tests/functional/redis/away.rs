@@ -3,6 +3,7 @@
 use crate::common::client::Client;
 use crate::common::fetch::{get, post};
 use crate::common::process::own_binary;
+use crate::common::proxy::Proxy;
 use crate::common::redis::RedisServer;
 use crate::common::shared::{ALL, count_log, go_value, id, key, origin, state, wait_known, word};
 use crate::common::tools;
@@ -253,6 +254,29 @@ fn foreign_and_broken_values_are_skipped_with_one_line() {
     redis.run::<()>(&["HSET", ALL, "a", "b"]);
     proxy.register(&origin);
     assert_eq!(redis.json(ALL), json!([key(&origin)]));
+}
+
+#[test]
+fn a_redis_that_starts_at_the_same_time_is_waited_for() {
+    let (mut redis, origin) = (RedisServer::start(), origin("hello"));
+    let port = redis.addr().port().to_string();
+    redis.kill();
+    std::thread::scope(|scope| {
+        let proxy = scope.spawn(|| {
+            Proxy::start(&[
+                ("PROXY_LOAD_BALANCER_TYPE", "redis"),
+                ("PROXY_REDIS_PORT", port.as_str()),
+                ("PROXY_LOG_LEVEL", "debug"),
+            ])
+        });
+        // It has tried in vain, or will: the order is what compose leaves open.
+        std::thread::sleep(Duration::from_millis(700));
+        redis.restart();
+        let proxy = proxy.join().expect("the proxy started");
+        proxy.wait_for_log(|line| line.contains("waiting for Redis"), SOON);
+        proxy.register(&origin);
+        assert_eq!(word(proxy.http, "/live/a.flv"), "hello");
+    });
 }
 
 /// What the proxy says when it does not start.
