@@ -75,6 +75,12 @@ impl OriginResponse {
         if parts.status.as_u16() == 101 {
             return Err("it switches protocols, which nobody asked for".to_owned());
         }
+        // RFC 9112 section 6.1: its framing is faulty. It would be read to its end, the chunk sizes among the media.
+        if parts.version == ureq::http::Version::HTTP_10
+            && parts.headers.contains_key(TRANSFER_ENCODING)
+        {
+            return Err("it is HTTP/1.0 and has a Transfer-Encoding".to_owned());
+        }
         let length = length(&parts.headers)?;
         let mut headers = Headers::default();
         for (name, value) in &parts.headers {

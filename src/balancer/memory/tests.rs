@@ -202,6 +202,28 @@ fn origins_that_take_no_http_are_no_candidates() {
 }
 
 #[test]
+fn two_servers_with_one_id_at_one_address_both_stay_when_both_go_on_beating() {
+    let memory = Memory::new(TTL);
+    let one = origin("twin", "192.0.2.1", 1);
+    let mut two = origin("twin", "192.0.2.1", 2);
+    two.service = "t".to_owned();
+    memory.register(one.clone()).unwrap();
+    memory.register(two.clone()).unwrap();
+    assert_eq!(memory.origins().len(), 1, "it may be a restart");
+    for _ in 0..3 {
+        memory.register(one.clone()).unwrap();
+        memory.register(two.clone()).unwrap();
+        let mut ids: Vec<String> = memory
+            .origins()
+            .iter()
+            .map(|it| it.id.to_string())
+            .collect();
+        ids.sort();
+        assert_eq!(ids, ["twin-s-1", "twin-t-1"]);
+    }
+}
+
+#[test]
 fn clones_both_stay_and_never_share_an_id() {
     let memory = Memory::new(TTL);
     for _ in 0..3 {

@@ -115,6 +115,9 @@ fn misbehave(how: &str, stream: TcpStream) {
             ));
         }
         "an unknown coding" => send(&format!("{OK}Transfer-Encoding: zip\r\n\r\nok")),
+        "HTTP/1.0 in chunks" => {
+            send("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+        }
         "a huge length" => send(&format!(
             "{OK}Content-Length: 9223372036854775807\r\n\r\nok"
         )),
@@ -212,7 +215,7 @@ fn misbehave(how: &str, stream: TcpStream) {
 }
 
 /// For a live stream or a segment. A playlist is read whole first: what is broken there is refused.
-const TABLE: [(&str, Seen); 47] = [
+const TABLE: [(&str, Seen); 48] = [
     ("garbage", Refused(&[502])),
     ("endless garbage", Refused(&[502])),
     ("another protocol", Refused(&[502])),
@@ -238,6 +241,7 @@ const TABLE: [(&str, Seen); 47] = [
     ("a length beyond numbers", Refused(&[502])),
     ("a length and chunks", Refused(&[502])),
     ("an unknown coding", Refused(&[502])),
+    ("HTTP/1.0 in chunks", Refused(&[502])),
     ("a huge length", Broken),
     ("less than announced", Broken),
     ("less than announced, by reset", RefusedOrBroken),
