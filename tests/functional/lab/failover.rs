@@ -68,10 +68,9 @@ fn an_hls_player_goes_on_after_its_only_origin_has_restarted() {
     player.wait_for_frames(wanted, SOON * 6);
     let media = media_playlist(&proxy);
     let after = sequence(&media);
-    assert!(
-        after > before && after < before + 60,
-        "{before} and then {after}"
-    );
+    // Where the origin answers before its heartbeat tells of the restart, and its numbers happen to be higher, they are
+    // taken for a stream that went on meanwhile: a jump ahead, which players skip. They never go back.
+    assert!(after > before, "{before} and then {after}");
     proxy.assert_no_panic();
 }
 
