@@ -312,6 +312,11 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("half closing");
     }
 
+    /// The socket beneath, for a test that reads it in its own way.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Leaves with a reset.
     pub fn reset(self) {
         SockRef::from(&self.stream)

@@ -6,6 +6,7 @@ mod common;
 
 mod allocations;
 mod idle;
+mod live_crowd;
 mod scarce;
 mod slow_readers;
 mod soak;
