@@ -300,6 +300,11 @@ fn access_log(config: &Config) -> AccessLog {
     }
 }
 
+/// Whether a public URL, which ends with a slash, has more of a path than that.
+fn has_path(url: &str) -> bool {
+    url.matches('/').count() > "https://host/".matches('/').count()
+}
+
 fn players_endpoint(
     config: &Config,
     limits: &Limits,
@@ -320,6 +325,7 @@ fn players_endpoint(
         channels: parts.channels.clone(),
         // What one origin's silence may take; the rest is for the others.
         waits: OriginWaits::new(player_workers(limits) / 2),
+        below_a_path: config.public_url.as_deref().is_some_and(has_path),
         live_list: LiveList::new(config.live_list, config.public_url.clone()),
         hls: parts.hls.clone(),
         files: config

@@ -26,6 +26,8 @@ pub struct PlayerContext {
     /// What a visitor of the player page may pick.
     pub live_list: LiveList,
     pub hls: Arc<HlsState>,
+    /// Players reach this proxy below a path of another server (`PROXY_PUBLIC_URL`).
+    pub below_a_path: bool,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

@@ -7,8 +7,10 @@ mod common;
 mod splices;
 
 use common::browser::Browser;
+use common::client::Client;
 use common::fetch::{get, get_with, post};
 use common::lab::{LabOrigin, demo};
+use common::nginx::Nginx;
 use common::proxy::Proxy;
 use common::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
@@ -427,6 +429,191 @@ fn row_of(browser: &Browser, name: &str) -> String {
     );
     let id = browser.run(&script);
     format!("[data-origin='{}']", id.as_str().expect("an origin's id"))
+}
+
+/// Widths in CSS pixels from the smallest phone to a wall.
+const WIDTHS: [u32; 6] = [320, 480, 800, 1020, 1280, 4000];
+
+/// Has the window show pages this wide, whatever a screen could.
+#[track_caller]
+fn set_width(browser: &Browser, width: u32) {
+    browser.cdp(
+        "Emulation.setDeviceMetricsOverride",
+        &json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}),
+    );
+}
+
+/// Sees that nothing sticks out of the page at any width.
+#[track_caller]
+fn fits_every_width(browser: &Browser) {
+    for width in WIDTHS {
+        set_width(browser, width);
+        let out = browser.run(
+            "const wide = document.documentElement.clientWidth;
+            return [...document.querySelectorAll('body *')].filter((it) => {
+                const box = it.getBoundingClientRect();
+                return box.width > 1 && box.right > wide + 1;
+            }).map((it) => it.tagName + '#' + it.id + '.' + it.className + ' ' + it.getBoundingClientRect().right)",
+        );
+        assert_eq!(out, json!([]), "at {width} px");
+    }
+    set_width(browser, 1280);
+}
+
+#[test]
+fn the_console_sorts_filters_and_ends_viewers() {
+    let _alone = common::alone();
+    let (proxy, _) = demo(&[]);
+    // Three who only take bytes, as a server that relays does.
+    let watch = |stream: &str| {
+        let mut client = Client::connect(proxy.http);
+        client.request("GET", &format!("/live/{stream}.flv"), &[]);
+        client
+    };
+    let _viewers = [watch("a"), watch("b"), watch("b")];
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", proxy.api));
+    browser.wait_for_text("[data-total=viewers]", "3", PATIENCE);
+    browser.wait_for_text("#about", "version 1.0.0, up", PATIENCE);
+    let first = "#streams tbody tr:first-child [data-field=stream]";
+    assert_eq!(browser.text(first), "/live/a");
+    browser.click("#streams th[data-sort=viewers] button");
+    assert_eq!(
+        browser.text(first),
+        "/live/b",
+        "figures begin with the largest"
+    );
+    browser.click("#streams th[data-sort=viewers] button");
+    assert_eq!(browser.text(first), "/live/a");
+    browser.wait_for_text(
+        &format!("{} [data-field=kbps]", row_of(&browser, "lab-a")),
+        "bit/s",
+        PATIENCE,
+    );
+    // One origin's streams only.
+    browser.run(
+        "const choice = document.getElementById('origin-filter');
+        choice.value = [...choice.options].find((option) => option.textContent === 'lab-b').value;
+        choice.dispatchEvent(new Event('change'))",
+    );
+    assert_eq!(
+        browser.text("#streams tbody [data-field=stream]"),
+        "/live/b"
+    );
+    fits_every_width(&browser);
+    // The viewers of a stream; the second click ends one.
+    browser.click("[data-stream$='/live/b'] [data-field=viewers] button");
+    browser.wait_for_text("#clients", "127.0.0.1", PATIENCE);
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#clients tbody tr').length"),
+        2
+    );
+    fits_every_width(&browser);
+    browser.click("#clients tbody tr:first-child button");
+    browser.wait_for_text("#clients tbody tr:first-child button", "Sure?", PATIENCE);
+    browser.click("#clients tbody tr:first-child button");
+    wait_until("one was left", PATIENCE, || {
+        browser.run("return document.querySelectorAll('#clients tbody tr').length") == 1
+    });
+    browser.click("#clients-close");
+    // A wrong origin goes; this one lives, and comes back.
+    let removed = browser.run(&format!(
+        "return document.querySelector(\"{}\").dataset.origin",
+        row_of(&browser, "lab-a")
+    ));
+    browser.click(&format!(
+        "{} td.act button:last-child",
+        row_of(&browser, "lab-a")
+    ));
+    browser.click(&format!(
+        "{} td.act button:last-child",
+        row_of(&browser, "lab-a")
+    ));
+    let id = removed.as_str().expect("an id").to_owned();
+    proxy.wait_for_log(
+        |line| line.contains(&format!("origin {id} is removed")),
+        PATIENCE,
+    );
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn the_console_takes_500_streams_easily() {
+    let _alone = common::alone();
+    let (proxy, _) = demo(&[]);
+    let browser = Browser::start();
+    // The API's answer grows on its way; the rest is the page's.
+    browser.run_before_pages(
+        "const own = window.fetch;
+        window.fetch = async (path, how) => {
+            const answer = await own(path, how);
+            if (!String(path).endsWith('streams')) return answer;
+            const told = await answer.json();
+            told.data.streams = Array.from({ length: 500 }, (_, n) => ({ url: `__defaultVhost__/live/cam${n}`, origin: 'o' + n % 7,
+                origin_address: `10.0.0.${n % 7}:8080`, viewers: n, bytes: 1, kbps: Math.random() * 5000, since: new Date().toISOString() }));
+            return new Response(JSON.stringify(told), { status: 200 });
+        };",
+    );
+    browser.open(&format!("http://{}/", proxy.api));
+    browser.wait_for_text(
+        "#streams tbody tr:nth-child(3) [data-field=stream]",
+        "/live/cam2",
+        PATIENCE,
+    );
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#streams tbody tr').length"),
+        500
+    );
+    fits_every_width(&browser);
+    // A round changes 500 rows, and sorting by rates moves most of them.
+    let longest = browser.run(
+        "document.querySelector('#streams th[data-sort=kbps] button').click();
+        const begun = performance.now();
+        for (let n = 0; n < 10; n += 1) document.getElementById('filter').dispatchEvent(new Event('input'));
+        return (performance.now() - begun) / 10",
+    );
+    // 16 ms is a frame; a busy machine gets more.
+    assert!(longest.as_f64() < Some(100.0), "{longest} ms");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn both_pages_work_below_a_path_of_another_server() {
+    let _alone = common::alone();
+    // The path is told: SRS's first playlist names the second by its whole path.
+    let (proxy, _) = demo(&[("PROXY_PUBLIC_URL", "https://tv.example.com/proxy/")]);
+    let root = tempfile::tempdir().expect("a directory");
+    let nginx = Nginx::start_with(
+        root.path(),
+        &format!(
+            "location /proxy/ {{ proxy_pass http://{}/; proxy_buffering off; }}
+            location /ops/ {{ proxy_pass http://{}/; }}",
+            proxy.http, proxy.api
+        ),
+    );
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/proxy/", nginx.addr()));
+    browser.wait_for_text("#suggestions", "/live/demo", PATIENCE);
+    browser.click("#suggestions button:first-child");
+    it_plays(&browser, "the browser");
+    let link = format!("http://{}/proxy/?stream=/live/a.m3u8", nginx.addr());
+    assert_eq!(browser.address(), link);
+    browser.wait_for_text(
+        "#commands",
+        "vlc https://tv.example.com/proxy/live/a.m3u8",
+        PATIENCE,
+    );
+    fits_every_width(&browser);
+    if libraries("both_pages_work_below_a_path_of_another_server, FLV") {
+        browser.click("#formats label:has([value=flv])");
+        browser.wait_for_text("#state", "Playing", PATIENCE);
+        it_plays(&browser, "mpegts.js");
+    }
+    browser.open(&format!("http://{}/ops/", nginx.addr()));
+    browser.wait_for_text("#status", "Live", PATIENCE);
+    browser.wait_for_text("#streams", "/live/a", PATIENCE);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 #[test]

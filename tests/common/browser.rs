@@ -126,11 +126,17 @@ impl Browser {
     /// Has this window run a script before each page's own ones, from the next page on.
     #[track_caller]
     pub fn run_before_pages(&self, script: &str) {
-        self.call(
-            "POST",
-            "/goog/cdp/execute",
-            &json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}}),
+        self.cdp(
+            "Page.addScriptToEvaluateOnNewDocument",
+            &json!({"source": script}),
         );
+    }
+
+    /// Gives this window a command of the DevTools protocol, which WebDriver has no own one for.
+    #[track_caller]
+    pub fn cdp(&self, command: &str, parameters: &Value) {
+        let body = json!({"cmd": command, "params": parameters});
+        self.call("POST", "/goog/cdp/execute", &body);
     }
 
     /// The text of the first element that a CSS selector finds, as it is seen: empty when it is hidden.

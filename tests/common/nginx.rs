@@ -19,21 +19,29 @@ impl Nginx {
     /// # Panics
     /// When nginx is missing or does not start.
     pub fn start(root: &Path) -> Nginx {
+        Nginx::start_with(root, "")
+    }
+
+    /// The same with more lines for the server, such as locations.
+    ///
+    /// # Panics
+    /// As [`Nginx::start`].
+    pub fn start_with(root: &Path, lines: &str) -> Nginx {
         // The port is free when it is looked for, not surely when nginx binds it: then another one.
         for _ in 0..5 {
-            if let Some(nginx) = Nginx::try_start(root) {
+            if let Some(nginx) = Nginx::try_start(root, lines) {
                 return nginx;
             }
         }
         panic!("nginx does not start");
     }
 
-    fn try_start(root: &Path) -> Option<Nginx> {
+    fn try_start(root: &Path, lines: &str) -> Option<Nginx> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
         let addr = port.expect("a free port");
         let config = directory.path().join("nginx.conf");
-        std::fs::write(&config, configuration(root, directory.path(), addr))
+        std::fs::write(&config, configuration(root, directory.path(), addr, lines))
             .expect("writing nginx.conf");
         let mut command = tools::command("nginx");
         command
@@ -67,7 +75,7 @@ impl Nginx {
 }
 
 /// One process, everything in its own directory, and the types of media.
-fn configuration(root: &Path, own: &Path, addr: SocketAddr) -> String {
+fn configuration(root: &Path, own: &Path, addr: SocketAddr, lines: &str) -> String {
     let (root, own) = (root.display(), own.display());
     // Started by root, it would read the files as somebody else and be refused.
     let user = if rustix::process::geteuid().is_root() {
@@ -88,7 +96,7 @@ http {{
         video/mp4 mp4; audio/aac aac; audio/mpeg mp3; application/octet-stream key; text/html html;
     }}
     keepalive_timeout 65; sendfile on; tcp_nodelay on;
-    server {{ listen {addr}; root {root}; }}
+    server {{ listen {addr}; root {root}; {lines} }}
 }}
 "
     )

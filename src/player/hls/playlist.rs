@@ -116,6 +116,7 @@ fn answer(
         query: exchange.head.query(),
         session: &session_id_in(stream, found.epoch.as_deref()),
         playlists: &playlists,
+        below: context.below_a_path.then(|| exchange.head.path()),
     };
     let Some(body) = rewrite(&found.answer.body, &how) else {
         let failure = Failure {

@@ -33,6 +33,9 @@ pub struct Rewrite<'a> {
     pub session: &'a str,
     /// The id for other playlists: players compare their URLs, so this one never has an epoch.
     pub playlists: &'a str,
+    /// The path that the player asked for, where the proxy is below a path of another server: a URI such as
+    /// `/live/a.m3u8`, which SRS writes, then becomes one relative to that path. `None` leaves such URIs as they are.
+    pub below: Option<&'a str>,
 }
 
 /// The playlist with `spbhid=<session>` as the last parameter of every URI that the proxy serves.
@@ -57,6 +60,7 @@ pub fn rewrite(body: &[u8], how: &Rewrite<'_>) -> Option<Vec<u8>> {
         out: Vec::with_capacity(body.len().saturating_add(growth).min(MAX_REWRITTEN)),
         hosts: how.hosts,
         variables: Variables::new(how.query),
+        up: how.below.map(up_to_the_top),
     };
     let (bom, text) = split_bom(body);
     rewriter.out.extend_from_slice(bom);
@@ -99,6 +103,14 @@ fn append_session(out: &mut Vec<u8>, uri: &[u8], id: &[u8]) {
     out.extend_from_slice(fragment);
 }
 
+/// The way from a path's directory up to the top: `../` for `/live/a.m3u8`, `./` for `/a.m3u8`.
+fn up_to_the_top(path: &str) -> String {
+    match path.matches('/').count() {
+        0 | 1 => "./".to_owned(),
+        slashes => "../".repeat(slashes - 1),
+    }
+}
+
 /// Whether the attribute holds a URI: `URI` in every tag that has one (keys, maps, renditions, parts, hints,
 /// reports, session data, image and I-frame playlists), the steering manifest's `SERVER-URI`
 /// (draft-pantos-hls-rfc8216bis section 4.4.6.6), and the two of an interstitial's date range (appendix D).
@@ -121,6 +133,8 @@ struct Rewriter<'a> {
     out: Vec<u8>,
     hosts: &'a PublicHosts<'a>,
     variables: Variables<'a>,
+    /// The way from the playlist to the top of the proxy, where URIs that begin there have to be relative.
+    up: Option<String>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -150,6 +164,18 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// A URI that the proxy serves.
+    fn own_uri(&mut self, uri: &[u8], id: &[u8]) {
+        match (&self.up, uri) {
+            // Two slashes begin a host.
+            (Some(up), [b'/', rest @ ..]) if rest.first() != Some(&b'/') => {
+                self.out.extend_from_slice(up.as_bytes());
+                append_session(&mut self.out, rest, id);
+            }
+            _ => append_session(&mut self.out, uri, id),
+        }
+    }
+
     /// A URI with the white space around it, if it is one.
     fn spaced_uri(&mut self, text: &[u8], id: &[u8]) {
         let start = text.len() - text.trim_ascii_start().len();
@@ -161,16 +187,14 @@ impl<'a> Rewriter<'a> {
             return;
         }
         match self.variables.resolve(uri) {
-            Resolved::Plain if self.hosts.serves(uri) => append_session(&mut self.out, uri, id),
-            Resolved::Whole(known) if self.hosts.serves(&known) => {
-                append_session(&mut self.out, &known, id);
-            }
+            Resolved::Plain if self.hosts.serves(uri) => self.own_uri(uri, id),
+            Resolved::Whole(known) if self.hosts.serves(&known) => self.own_uri(&known, id),
             Resolved::Open(known, at)
                 if known[..at].contains(&b'?')
                     && !known.contains(&b'#')
                     && self.hosts.serves(&known) =>
             {
-                append_session(&mut self.out, &known, id);
+                self.own_uri(&known, id);
             }
             _ => self.out.extend_from_slice(uri),
         }

@@ -21,6 +21,7 @@ fn by(host: Option<&str>, session: &str, body: &[u8]) -> Option<Vec<u8>> {
         query: None,
         session,
         playlists: session,
+        below: None,
     };
     rewrite(body, &how)
 }
@@ -308,6 +309,7 @@ fn variables_are_put_in_before_it_is_decided_whose_a_uri_is() {
         hosts: &hosts,
         session: ID,
         playlists: ID,
+        below: None,
     };
     let defines = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"auth\",VALUE=\"?exp=9&sig=a\"\n\
         #EXT-X-DEFINE:NAME=\"cdn\",VALUE=\"https://cdn.example.com\"\n\
@@ -342,6 +344,7 @@ fn other_playlists_have_the_session_without_its_epoch() {
         query: None,
         session: "new",
         playlists: "old",
+        below: None,
     };
     let body = b"#EXT-X-RENDITION-REPORT:URI=\"b.m3u8\"\n#EXT-X-PART:URI=\"a\"\na.ts\n";
     let expected = "#EXT-X-RENDITION-REPORT:URI=\"b.m3u8?spbhid=old\"\n#EXT-X-PART:URI=\"a?spbhid=new\"\na.ts?spbhid=new\n";
@@ -377,10 +380,41 @@ fn memory_is_bounded_within_a_line_too() {
     let id = "x".repeat(1366);
     let hosts = PublicHosts::default();
     let mut rewriter = Rewriter {
+        up: None,
         out: Vec::new(),
         hosts: &hosts,
         variables: Variables::new(None),
     };
     rewriter.tag(line.as_bytes(), id.as_bytes());
     assert!(rewriter.out.len() <= MAX_REWRITTEN + id.len() + line.len());
+}
+
+#[test]
+fn below_a_path_uris_from_the_top_become_relative() {
+    let hosts = PublicHosts::default();
+    for (path, uri, expected) in [
+        (
+            "/live/a.m3u8",
+            "/live/a.m3u8?hls_ctx=x",
+            "../live/a.m3u8?hls_ctx=x&spbhid=id",
+        ),
+        ("/a.m3u8", "/a-1.ts", "./a-1.ts?spbhid=id"),
+        ("/x/live/a.m3u8", "/live/b.ts", "../../live/b.ts?spbhid=id"),
+        ("/live/a.m3u8", "a-1.ts", "a-1.ts?spbhid=id"),
+        (
+            "/live/a.m3u8",
+            "//other.example/a.ts",
+            "//other.example/a.ts",
+        ),
+    ] {
+        let how = Rewrite {
+            hosts: &hosts,
+            query: None,
+            session: "id",
+            playlists: "id",
+            below: Some(path),
+        };
+        let body = rewrite(uri.as_bytes(), &how).unwrap();
+        assert_eq!(String::from_utf8(body).unwrap(), expected, "{path}");
+    }
 }
