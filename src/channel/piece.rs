@@ -104,9 +104,7 @@ impl PieceBuilder {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let size = buffer.len() - SIZE_LINE;
-        let line = format!("{size:x}\r\n");
-        let begin = SIZE_LINE - line.len();
-        buffer[begin..SIZE_LINE].copy_from_slice(line.as_bytes());
+        let begin = write_size(size, &mut buffer[..SIZE_LINE]);
         buffer.extend_from_slice(b"\r\n");
         // Several units may have taken twice the room; it would be kept for seconds.
         if buffer.capacity() - buffer.len() > buffer.len() / 8 {
@@ -118,6 +116,21 @@ impl PieceBuilder {
             start: SIZE_LINE,
             opening: self.opening.take(),
         })
+    }
+}
+
+/// Writes a chunk's size line at the end of `room`, without allocating; gives where it begins.
+fn write_size(size: usize, room: &mut [u8]) -> usize {
+    let mut at = room.len() - 2;
+    room[at..].copy_from_slice(b"\r\n");
+    let mut rest = size;
+    loop {
+        at -= 1;
+        room[at] = b"0123456789abcdef"[rest & 15];
+        rest >>= 4;
+        if rest == 0 {
+            return at;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::channel::hands::ChannelHands;
 use crate::channel::live_channel::{Channel, Opened, Reopen};
 use crate::channel::piece::{Piece, PieceBuilder, Rendered};
-use crate::channel::ring::{End, Next, Place};
+use crate::channel::ring::{End, Place};
 use crate::channel::senders::{Edge, Round};
 use crate::channel::settings::OriginConnection;
 use crate::channel::stitch::Stitcher;
@@ -46,6 +46,9 @@ pub struct Puller {
     edge: Edge,
     stitcher: Stitcher,
     builder: PieceBuilder,
+    /// Pieces on their way into the ring, and those that have just been added; empty between two reads.
+    rendered: Vec<Rendered>,
+    added: Vec<Arc<Piece>>,
     kind: Body,
     /// The first viewer, until it is one of many.
     first: Option<FirstViewer>,
@@ -125,6 +128,8 @@ impl First {
             reopen,
             edge,
             builder: PieceBuilder::default(),
+            rendered: Vec::new(),
+            added: Vec::new(),
             kind: Body::Unproven,
             first,
             last_unit: now,
@@ -202,56 +207,61 @@ impl Puller {
         if matches!(self.kind, Body::Private) {
             return Ok(());
         }
-        let (pieces, fits) = self.cut(bytes);
-        if !fits {
-            if matches!(self.kind, Body::Unproven) {
-                self.kind = Body::Private;
-                self.channel.keep_private();
-                // Without its first viewer nobody is to get it.
-                return match self.first {
-                    Some(_) => Ok(()),
-                    None => Err(io::ErrorKind::BrokenPipe.into()),
-                };
-            }
-            let why = "it sends what is not of the stream's format";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        let fits = self.cut(bytes);
+        if !fits && matches!(self.kind, Body::Unproven) {
+            self.kind = Body::Private;
+            self.rendered.clear();
+            self.channel.keep_private();
+            // Without its first viewer nobody is to get it.
+            return match self.first {
+                Some(_) => Ok(()),
+                None => Err(io::ErrorKind::BrokenPipe.into()),
+            };
         }
-        if pieces.is_empty() {
+        if !self.rendered.is_empty() {
+            let now = Instant::now();
+            self.note_splice(now);
+            self.last_unit = now;
+            self.channel.hear(now);
+            self.publish(now);
+        }
+        if fits {
             return Ok(());
         }
-        let now = Instant::now();
-        self.note_splice(now);
-        self.last_unit = now;
-        self.channel.hear(now);
-        self.publish(pieces, now);
-        Ok(())
+        let why = "it sends what is not of the stream's format";
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// Cuts bytes into pieces, which begin with each group. Gives also whether the bytes are of the format.
-    fn cut(&mut self, bytes: &[u8]) -> (Vec<Rendered>, bool) {
+    /// Cuts bytes into pieces, which begin with each group. Gives whether the bytes are of the format.
+    fn cut(&mut self, bytes: &[u8]) -> bool {
         let Self {
-            stitcher, builder, ..
+            stitcher,
+            builder,
+            rendered,
+            ..
         } = self;
-        let mut pieces = Vec::new();
         // Without video one may begin anywhere, and a piece an audio frame would cost a call each.
         let is_audio = stitcher.has_video() == Some(false);
         let fits = stitcher.push(bytes, &mut |unit| {
             if unit.starts_group && !is_audio {
-                pieces.extend(builder.take());
+                rendered.extend(builder.take());
             }
             builder.add(unit.bytes, unit.opening);
         });
-        pieces.extend(builder.take());
-        (pieces, fits.is_ok())
+        rendered.extend(builder.take());
+        fits.is_ok()
     }
 
-    /// Adds pieces to the ring, and sends them.
-    fn publish(&mut self, pieces: Vec<Rendered>, now: Instant) {
+    /// Adds what was cut to the ring, and sends it.
+    fn publish(&mut self, now: Instant) {
         let channel = self.channel.clone();
-        let place = channel.ring.head();
         let is_first = matches!(self.kind, Body::Unproven);
-        let count = pieces.len() as u64;
-        channel.ring.push(pieces, &self.stitcher.opening(), now);
+        let mut added = std::mem::take(&mut self.added);
+        let opening = self.stitcher.opening();
+        let place = channel
+            .ring
+            .push(&mut self.rendered, &opening, now, &mut added);
+        let count = added.len() as u64;
         if is_first {
             self.kind = Body::Shared;
             if let Some(first) = &mut self.first {
@@ -268,11 +278,7 @@ impl Puller {
             channel.open(self.reopen.clone());
         } else if let Some(first) = &self.first {
             // The rest of the unit that it got the beginning of.
-            let next = match channel.ring.next(Place::Piece(place), 1) {
-                Next::Pieces(_, pieces) => pieces.into_iter().next(),
-                _ => None,
-            };
-            let units = next.as_ref().map(|piece| piece.units());
+            let units = added.first().map(|piece| piece.units());
             match units.and_then(|units| units.strip_prefix(&first.ahead[..])) {
                 Some(rest) => {
                     let rest = channel.lone_piece(rest);
@@ -282,7 +288,9 @@ impl Puller {
                 None => self.drop_first("the stream is not what it seemed"),
             }
         }
-        self.edge.round(&channel);
+        self.edge.send(place, &added, &channel);
+        added.clear();
+        self.added = added;
         self.hands.senders.spread(&mut self.edge, &channel);
         self.hands.senders.wake();
     }

@@ -128,25 +128,37 @@ impl Ring {
     }
 
     /// Number of the next piece to come.
+    #[cfg(test)]
     pub fn head(&self) -> u64 {
         self.lock().head()
     }
 
     /// Adds pieces that came at `now`, and drops what nobody needs any more.
-    pub fn push(&self, pieces: Vec<Rendered>, opening: &Arc<[u8]>, now: Instant) {
-        let render = |rendered: Rendered| {
+    ///
+    /// Takes the pieces out of `rendered` and puts them, for their sender, in place of what `added` has; gives the
+    /// first one's number. Both lists are used again and again: with one viewer a stream, their allocations would be
+    /// felt.
+    pub fn push(
+        &self,
+        rendered: &mut Vec<Rendered>,
+        opening: &Arc<[u8]>,
+        now: Instant,
+        added: &mut Vec<Arc<Piece>>,
+    ) -> u64 {
+        added.clear();
+        added.extend(rendered.drain(..).map(|rendered| {
             let reserved = self.budget.reserve(rendered.size());
             Arc::new(rendered.into_piece(opening, now, reserved))
-        };
-        let pieces: Vec<Arc<Piece>> = pieces.into_iter().map(render).collect();
+        }));
         let mut dropped = Vec::new(); // freed without the lock
         let mut state = self.lock();
-        for piece in pieces {
+        let first = state.head();
+        for piece in added.iter() {
             if piece.starts_group {
                 state.group = Some(state.head());
             }
             self.bytes.fetch_add(piece.size(), Ordering::Relaxed);
-            state.pieces.push_back(piece);
+            state.pieces.push_back(piece.clone());
         }
         let needed = match state.group {
             Some(group) if self.keeps_groups => group,
@@ -163,6 +175,7 @@ impl Ring {
         drop(state);
         drop(dropped);
         self.budget.relieve();
+        first
     }
 
     /// Where a new viewer begins: at the newest group, or at the next one where there is none, or where groups
@@ -241,7 +254,8 @@ mod tests {
     }
 
     fn push(ring: &Ring, size: usize, starts_group: bool, now: Instant) {
-        ring.push(vec![of_size(size, starts_group)], &opening(), now);
+        let mut pieces = vec![of_size(size, starts_group)];
+        ring.push(&mut pieces, &opening(), now, &mut Vec::new());
     }
 
     fn count(next: Next) -> usize {

@@ -1,6 +1,7 @@
 //! Sending at the live edge: each piece to each viewer with one call that does not wait.
 
 use crate::channel::live_channel::Channel;
+use crate::channel::piece::Piece;
 use crate::channel::ring::{Next, Place};
 use crate::channel::viewer::{Sent, Viewer};
 use crate::runtime::threads;
@@ -43,6 +44,21 @@ impl Edge {
     /// How many viewers it has.
     pub fn len(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// Sends the newest pieces, the first of which has the number `first`, to all viewers: for the thread that has just
+    /// added them.
+    pub fn send(&mut self, first: u64, pieces: &[Arc<Piece>], channel: &Arc<Channel>) {
+        if self.next != first {
+            self.round(channel);
+            return;
+        }
+        self.viewers.extend(self.inbox.try_iter());
+        self.viewers
+            .retain(|viewer| viewer.send_now(first, pieces) == Sent::All);
+        self.next = first + pieces.len() as u64;
+        self.count
+            .store(self.viewers.len() + self.inbox.len(), Ordering::Relaxed);
     }
 
     /// Sends what has come since the last round to all viewers.
