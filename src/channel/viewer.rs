@@ -391,10 +391,16 @@ impl Viewer {
         self.channel.wait_open(|| self.has_left())
     }
 
-    /// Serves a viewer that has joined an open channel: its body begins at the newest key frame, after what a player
-    /// needs to know there. Blocks until the viewer is at the live edge, where senders serve it.
-    pub fn begin(self: &Arc<Self>, mut delivery: Box<Delivery>) {
-        delivery.place = self.channel.ring.entry();
+    /// Where the body of a viewer that joins its open channel now begins: at the newest key frame. It is to be asked
+    /// before the response's head is sent: what comes from then on belongs to a client that has seen the head.
+    pub fn entry(&self) -> Place {
+        self.channel.ring.entry()
+    }
+
+    /// Serves a viewer that has joined an open channel: its body begins at `entry`, after what a player needs to know
+    /// there. Blocks until the viewer is at the live edge, where senders serve it.
+    pub fn begin(self: &Arc<Self>, mut delivery: Box<Delivery>, entry: Place) {
+        delivery.place = entry;
         delivery.start = Start::New;
         self.catch_up(delivery);
     }
@@ -478,9 +484,12 @@ impl Delivery {
         self.rest = piece.map(|piece| Rest { piece, sent: 0 });
     }
 
-    /// Its place is in the ring no more: goes on at the newest key frame.
+    /// Its place is in the ring no more: goes on at the newest key frame. A new viewer begins there.
     fn skip(&mut self, channel: &Channel) {
         self.place = Place::Group(0);
+        if self.start == Start::New {
+            return; // it was in the ring when its client's head was written; nothing was shown of what is lost
+        }
         self.start = Start::Skipped;
         channel.count_skip();
         if !std::mem::replace(&mut self.has_skipped, true) {

@@ -183,8 +183,9 @@ fn join(
     source: &Source,
 ) {
     exchange.record.origin = Some(source.address.clone().into());
+    let entry = viewer.entry();
     match deliver(context, exchange, stream, headers, source) {
-        Some(delivery) => viewer.begin(delivery),
+        Some(delivery) => viewer.begin(delivery, entry),
         None => viewer.release(),
     }
 }
