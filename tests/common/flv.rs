@@ -58,6 +58,18 @@ pub fn inter(timestamp: u32, fill: u8) -> Vec<u8> {
     frame(false, timestamp, fill, 500)
 }
 
+/// What an origin sends first of a stream without a picture: a header, and AAC's configuration.
+pub fn audio_opening() -> Vec<u8> {
+    let mut header = HEADER.to_vec();
+    header[4] = 4;
+    [header, tag(8, 0, &[0xaf, 0, 0x12, 0x10])].concat()
+}
+
+/// A frame of AAC.
+pub fn audio(timestamp: u32, fill: u8) -> Vec<u8> {
+    tag(8, timestamp, &[&[0xaf, 1][..], &[fill; 200]].concat())
+}
+
 /// A tag as a player sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {

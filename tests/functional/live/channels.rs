@@ -5,7 +5,7 @@ use crate::common::answer::Reply;
 use crate::common::body::BodyEnd;
 use crate::common::client::Client;
 use crate::common::fetch::get;
-use crate::common::flv::{config, inter, key, metadata, opening};
+use crate::common::flv::{audio, audio_opening, config, inter, key, metadata, opening};
 use crate::common::live::{Live, LiveRoute};
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
@@ -363,4 +363,33 @@ fn sharing_can_be_turned_off() {
     live.send(&opening());
     live.send(&key(0, 1));
     Viewer::of(client).expect_frames([1]);
+}
+
+#[test]
+fn what_comes_after_a_viewers_head_is_its_own() {
+    let origin = Origin::start();
+    let route = origin.live_flv("/live/a.flv");
+    let proxy = Proxy::before(&origin, &[]);
+    let mut first = Viewer::ask(proxy.http, "/live/a.flv");
+    let mut live = route.next();
+    // Sound alone: a viewer begins with the newest frame, so that one that came too early is lost to it for good.
+    live.send(&[audio_opening(), audio(0, 0)].concat());
+    assert_eq!(first.read_head(SOON).status, 200);
+    let mut viewers = Vec::new();
+    for n in 1..=200_u8 {
+        let mut client = Viewer::ask(proxy.http, "/live/a.flv");
+        assert_eq!(client.read_head(SOON).status, 200);
+        // The head is there, the body has perhaps not begun.
+        live.send(&audio(u32::from(n) * 23, n));
+        live.send(&audio(u32::from(n) * 23 + 1, n));
+        viewers.push((n, client));
+    }
+    live.finish();
+    for (n, mut client) in viewers {
+        let (body, end) = client.read_rest(SOON);
+        assert_eq!(end, BodyEnd::Complete);
+        let frame = audio(u32::from(n) * 23, n);
+        let found = body.windows(frame.len()).any(|part| part == frame);
+        assert!(found, "viewer {n} has missed what came after its head");
+    }
 }
