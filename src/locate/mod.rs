@@ -1,5 +1,22 @@
 //! Finding the origin that has a stream: the pin, the APIs, trying, waiting.
 //!
+//! # Which origin?
+//!
+//! 1. **The pin**: where the stream was last served from. It is a hint, not a promise: where its own API does not list
+//!    the stream, or says nothing, a listing elsewhere beats it.
+//! 2. **The APIs**: all origins that have one are asked which streams they have, at most once a second however many
+//!    players wait. A stream that is listed elsewhere moves its pin.
+//! 3. **Trying**, where APIs do not tell: the origin with the fewest streams first. The next one is asked after a failed
+//!    connect, a close, a timeout, a 5xx or a 404.
+//! 4. **Waiting**: where every API says that nobody publishes the stream, the player is held for `PROXY_STREAM_WAIT`.
+//!    A fourth of the places for streams may wait; beyond it the 404 comes at once. When the wait is over, at most two
+//!    origins that do not list the stream are asked all the same (`PROXY_TRY_UNLISTED`); one that served it, as an edge
+//!    does, is asked at once from then on. Then the player gets a 404.
+//!
+//! Where the origin's own API lists the stream, a closed connection is its refusal of this player: 403, and nobody else
+//! is asked. An origin that cannot be connected, or that fails for three streams in a row, is asked last for 5 s
+//! (*suspect*); so is one that misses four heartbeats (*late*).
+//!
 //! # How a request is located
 //!
 //! [`OriginLocator::lookup`] begins an [`OriginLookup`](lookup::OriginLookup) for one request. [`OriginLookup::next`](lookup::OriginLookup::next) says which origin to

@@ -1,5 +1,5 @@
 //! The order of attempts: a pure function of the candidates, of what APIs say, and of what earlier attempts found. It
-//! neither reads a clock nor asks anybody. The table test below reads like the README's "Which origin?".
+//! neither reads a clock nor asks anybody. The table test below reads like the rules in [`crate::locate`].
 
 use crate::balancer::origin::OriginState;
 use crate::config::TryUnlisted;
