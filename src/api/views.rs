@@ -1,7 +1,7 @@
 //! What operators see, as JSON: one picture of all proxies.
 
 use crate::balancer::OriginView;
-use crate::balancer::origin::{Origin, OriginState};
+use crate::balancer::origin::OriginState;
 use crate::balancer::peer::{PeerCache, PeerStatus, PeerStream};
 use crate::channel::{ChannelTotals, ChannelView};
 use crate::stream::clients::ClientView;
@@ -61,7 +61,7 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
             "api": port(origin.api_address()),
             "rtmp": rtmp,
             "state": view.state,
-            "why": why(view.state, origin, view.heartbeat_age),
+            "why": why(view),
             "kbps": kbps(bits),
             "bytes": bytes,
             "heartbeat_age_ms": u64::try_from(view.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
@@ -75,20 +75,18 @@ pub fn origins(origins: &[OriginView], proxies: &[PeerStatus]) -> Value {
 }
 
 /// Why an origin stands as it does, in a sentence for the operator; `None` where all is well.
-fn why(state: OriginState, origin: &Origin, heartbeat_age: Duration) -> Option<String> {
-    let age = humantime::format_duration(Duration::from_secs(heartbeat_age.as_secs()));
-    match state {
+fn why(view: &OriginView) -> Option<String> {
+    let age = humantime::format_duration(Duration::from_secs(view.heartbeat_age.as_secs()));
+    match view.state {
         OriginState::Alive => None,
         OriginState::Draining => Some("An operator drains it: it gets no new streams.".to_owned()),
         OriginState::Late => Some(format!(
             "It has missed four heartbeats: the last one came {age} ago. It is asked last."
         )),
-        OriginState::Suspect => Some(match origin.http_address() {
-            Some(address) => format!(
-                "Connecting to {address} failed a moment ago: it is asked last for 5 s, or until its next heartbeat."
-            ),
-            None => "Connecting failed a moment ago.".to_owned(),
-        }),
+        OriginState::Suspect => Some(format!(
+            "It failed a moment ago: {}. It is asked last for 5 s, or until its next heartbeat.",
+            view.suspected.as_deref().unwrap_or("nobody knows how")
+        )),
         OriginState::Stale => Some(format!(
             "Its last heartbeat came {age} ago, more than PROXY_ORIGIN_SERVER_TTL: it is not asked while another is there."
         )),

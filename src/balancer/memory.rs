@@ -15,10 +15,13 @@ use log::{info, warn};
 use parking_lot::{Mutex, MutexGuard};
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
-use tables::{MAX_ORIGINS, Tables};
+use tables::{MAX_ORIGINS, Suspicion, Tables};
 
 /// How long an origin that could not be connected is asked last.
 const SUSPECT_TIME: Duration = Duration::from_secs(5);
+/// What is kept of the words why an origin is suspect, in characters: those of other proxies come from Redis.
+const MAX_WHY: usize = 300;
+
 /// Origins and pins of this process.
 pub struct Memory {
     ttl: Duration,
@@ -135,12 +138,16 @@ impl Balancer for Memory {
         }
     }
 
-    fn suspect(&self, id: &OriginId) {
+    fn suspect(&self, id: &OriginId, why: &str) {
+        let why: String = why.chars().take(MAX_WHY).collect();
         let mut state = self.lock();
         if let Some(slot) = state.slot_of(id)
             && let Some(entry) = state.entries.get_mut(&slot)
         {
-            entry.suspect_until = Some(Instant::now() + SUSPECT_TIME);
+            entry.suspicion = Some(Suspicion {
+                until: Instant::now() + SUSPECT_TIME,
+                why: why.into(),
+            });
         }
     }
 
@@ -170,10 +177,14 @@ impl Balancer for Memory {
         let state = self.lock();
         let mut views: Vec<OriginView> = Vec::with_capacity(state.entries.len());
         for (slot, entry) in &state.entries {
+            let stands = entry.state(self.ttl, now);
+            let suspicion = entry.suspicion.as_ref();
+            let suspicion = suspicion.filter(|_| stands == OriginState::Suspect);
             views.push(OriginView {
                 id: entry.id.clone(),
                 origin: entry.origin.clone(),
-                state: entry.state(self.ttl, now),
+                state: stands,
+                suspected: suspicion.map(|it| it.why.clone()),
                 heartbeat_age: entry.heartbeats.age(now),
                 streams: state.pins.streams(*slot),
             });

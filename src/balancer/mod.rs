@@ -36,6 +36,8 @@ pub struct OriginView {
     pub id: OriginId,
     pub origin: Arc<Origin>,
     pub state: OriginState,
+    /// What happened when it became suspect, in words; `None` where it is not.
+    pub suspected: Option<Arc<str>>,
     pub heartbeat_age: Duration,
     /// Streams that are pinned to it.
     pub streams: usize,
@@ -74,8 +76,9 @@ pub trait Balancer: Send + Sync {
     /// Unpins a stream, where it is pinned to that origin by a request in that format.
     fn unpin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) -> Unpinned;
 
-    /// The origin could not be connected: it is asked last for 5 s, or until its next heartbeat.
-    fn suspect(&self, id: &OriginId);
+    /// The origin could not be connected, or failed for several streams in a row: it is asked last for 5 s, or until its
+    /// next heartbeat. `why` is for operators, in words.
+    fn suspect(&self, id: &OriginId, why: &str);
 
     /// An operator wants nothing new on an origin, or wants it back. Gives whether it is known.
     ///

@@ -6,8 +6,14 @@ use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// Streams that are remembered at least; at most twice as many.
+/// Streams that are remembered at least, where their names are no longer than 32 bytes; at most twice as many.
 const GENERATION: usize = 100_000;
+/// Bytes that a generation takes at most: what 100 000 usual names take. With the longest names, which only
+/// strangers make up, that are 14 000 streams; by number alone it would be 220 MB.
+const GENERATION_BYTES: usize = GENERATION * (PIN_BYTES + 32);
+/// What a pin takes besides the name's text: key and value in a table that is two thirds full, the text's counters,
+/// and what the allocator adds.
+const PIN_BYTES: usize = 128;
 /// A pin that nobody used for this long is gone.
 pub const PIN_TIME: Duration = Duration::from_secs(3600);
 
@@ -46,6 +52,8 @@ struct Pin {
 #[derive(Debug, Default)]
 pub struct Pins {
     young: HashMap<StreamUrl, Pin>,
+    /// What the young generation takes, in bytes.
+    young_bytes: usize,
     old: HashMap<StreamUrl, Pin>,
     streams: HashMap<OriginSlot, usize>,
 }
@@ -91,8 +99,10 @@ impl Pins {
         let before = self.old.get(stream).filter(|pin| pin.slot == slot);
         let format = before.and_then(|pin| pin.format).or(format);
         self.remove(stream);
-        if self.young.len() >= GENERATION {
+        let bytes = bytes_of(stream);
+        if self.young.len() >= GENERATION || self.young_bytes + bytes > GENERATION_BYTES {
             let gone = mem::replace(&mut self.old, mem::take(&mut self.young));
+            self.young_bytes = 0;
             for pin in gone.values() {
                 self.uncount(pin.slot);
             }
@@ -103,6 +113,7 @@ impl Pins {
             used: now,
         };
         self.young.insert(stream.clone(), pin);
+        self.young_bytes += bytes;
         *self.streams.entry(slot).or_default() += 1;
     }
 
@@ -131,11 +142,10 @@ impl Pins {
     /// Unpins a stream.
     pub fn remove(&mut self, stream: &StreamUrl) {
         // It may be in one of the two, never in both.
-        if let Some(pin) = self
-            .young
-            .remove(stream)
-            .or_else(|| self.old.remove(stream))
-        {
+        if let Some(pin) = self.young.remove(stream) {
+            self.young_bytes -= bytes_of(stream);
+            self.uncount(pin.slot);
+        } else if let Some(pin) = self.old.remove(stream) {
             self.uncount(pin.slot);
         }
     }
@@ -147,7 +157,12 @@ impl Pins {
 
     /// Forgets all pins to a slot.
     pub fn forget(&mut self, slot: OriginSlot) {
-        self.young.retain(|_, pin| pin.slot != slot);
+        let bytes = &mut self.young_bytes;
+        self.young.retain(|stream, pin| {
+            let stays = pin.slot != slot;
+            *bytes -= if stays { 0 } else { bytes_of(stream) };
+            stays
+        });
         self.old.retain(|_, pin| pin.slot != slot);
         self.streams.remove(&slot);
     }
@@ -172,6 +187,11 @@ impl Pins {
             }
         }
     }
+}
+
+/// The bytes that the pin of a stream takes, roughly.
+fn bytes_of(stream: &StreamUrl) -> usize {
+    PIN_BYTES + stream.as_str().len()
 }
 
 #[cfg(test)]
@@ -249,5 +269,26 @@ mod tests {
             Some(1)
         );
         assert_eq!(pins.get(&stream("0"), now), None);
+    }
+
+    #[test]
+    fn long_names_are_bounded_by_bytes() {
+        let (mut pins, now) = (Pins::default(), Instant::now());
+        let kept = stream("kept");
+        pins.set(&kept, 7, None, now);
+        let long = "x".repeat(900);
+        let bytes = |pins: &Pins| -> usize { pins.all().map(|(it, _)| bytes_of(it)).sum() };
+        for n in 0..60_000 {
+            pins.set(&stream(&format!("{long}{n}")), 1, None, now);
+            if n % 1000 == 0 {
+                assert!(bytes(&pins) <= 2 * GENERATION_BYTES, "{n}");
+                assert_eq!(pins.get(&kept, now), Some(7), "{n}");
+            }
+        }
+        assert!(pins.len() < 40_000, "{}", pins.len());
+        assert_eq!(pins.streams(1) + pins.streams(7), pins.len());
+        pins.forget(1);
+        assert_eq!((pins.len(), pins.get(&kept, now)), (1, Some(7)));
+        assert!(pins.young_bytes <= bytes_of(&kept));
     }
 }

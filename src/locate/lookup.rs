@@ -13,6 +13,7 @@ use crate::locate::wanted::Wanted;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::semaphore::Permit;
 use crate::stream::url::StreamUrl;
+use crate::upstream::OriginError;
 use log::debug;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ pub struct OriginLookup<'a> {
     asked: Option<(Candidate, AttemptReason, Option<Duration>)>,
     probe: Option<Probe<'a>>,
     word: &'static str,
+    /// The last failed attempt's error.
+    error: String,
 }
 
 /// What the APIs were asked so far.
@@ -114,6 +117,7 @@ impl<'a> OriginLookup<'a> {
             asked: None,
             probe: None,
             word: "left",
+            error: String::new(),
         }
     }
 
@@ -408,6 +412,20 @@ impl<'a> OriginLookup<'a> {
         true
     }
 
+    /// As [`OriginLookup::report`] for a request that no response came to. The error's words are what operators see where
+    /// it makes the origin suspect.
+    pub fn failed(&mut self, error: &OriginError) -> Verdict {
+        self.error = error.to_string();
+        self.report(match error {
+            OriginError::Connect(..) => Outcome::Unreachable,
+            OriginError::Closed(_) => Outcome::Closed,
+            OriginError::Timeout(_) => Outcome::TimedOut,
+            OriginError::Here(..) | OriginError::Protocol(..) | OriginError::Left => {
+                Outcome::Failed
+            }
+        })
+    }
+
     /// Takes what came of the attempt that [`OriginLookup::next`] gave last, and says what is to be done with it.
     pub fn report(&mut self, outcome: Outcome) -> Verdict {
         self.probe = None;
@@ -423,7 +441,7 @@ impl<'a> OriginLookup<'a> {
             Outcome::Answered(500..) => self.failed_there(reason),
             Outcome::Answered(_) => Verdict::Deliver,
             Outcome::Unreachable => {
-                self.shared.balancer.suspect(&at.id);
+                self.shared.balancer.suspect(&at.id, &self.error);
                 let tried = self.tried.entry(at.id.clone()).or_default();
                 // Within a short attempt's time a failed connect may be the fault of a busy machine.
                 tried.unreachable = timeout.is_none();
@@ -534,7 +552,8 @@ impl<'a> OriginLookup<'a> {
             && self.shared.history.strike(&at.id, stream)
         {
             debug!("{} failed three times in a row", at.id);
-            self.shared.balancer.suspect(&at.id);
+            let why = format!("{}, for the third stream in a row", self.error);
+            self.shared.balancer.suspect(&at.id, &why);
         }
     }
 

@@ -304,6 +304,7 @@ mod tests {
         OriginView {
             id: origin.id(),
             origin: Arc::new(origin),
+            suspected: None,
             state,
             heartbeat_age: Duration::ZERO,
             streams: 0,

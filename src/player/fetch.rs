@@ -218,7 +218,7 @@ pub fn fetch_logging(
             Err(error) => {
                 debug!("{error}");
                 log.detail = Some(error.to_string());
-                match lookup.report(outcome(&error)) {
+                match lookup.failed(&error) {
                     Verdict::TryNext | Verdict::TryOneOther => kept.error(error),
                     Verdict::Refused => {
                         log.pick = Some("refused");
@@ -255,16 +255,6 @@ pub fn fetch_logging(
 fn format(target: &str) -> Option<Format> {
     let path = target.split('?').next().unwrap_or_default();
     Format::from_extension(path.rsplit_once('.')?.1)
-}
-
-/// What the locator is told of a request that no response came to.
-fn outcome(error: &OriginError) -> Outcome {
-    match error {
-        OriginError::Connect(..) => Outcome::Unreachable,
-        OriginError::Closed(_) => Outcome::Closed,
-        OriginError::Timeout(_) => Outcome::TimedOut,
-        OriginError::Here(..) | OriginError::Protocol(..) | OriginError::Left => Outcome::Failed,
-    }
 }
 
 fn origin_request<'a>(

@@ -36,8 +36,15 @@ pub(super) struct OriginEntry {
     pub id: OriginId,
     pub origin: Arc<Origin>,
     pub heartbeats: Heartbeats,
-    pub suspect_until: Option<Instant>,
+    pub suspicion: Option<Suspicion>,
     pub draining: bool,
+}
+
+/// Why an origin is asked last for a while.
+pub(super) struct Suspicion {
+    pub until: Instant,
+    /// What happened, in words.
+    pub why: Arc<str>,
 }
 
 /// What a registration has changed.
@@ -53,7 +60,7 @@ impl OriginEntry {
     pub fn state(&self, ttl: Duration, now: Instant) -> OriginState {
         if self.heartbeats.age(now) > ttl {
             OriginState::Stale
-        } else if self.suspect_until.is_some_and(|until| until > now) {
+        } else if self.suspicion.as_ref().is_some_and(|it| it.until > now) {
             OriginState::Suspect
         } else if self.heartbeats.is_late(now) {
             OriginState::Late
@@ -104,14 +111,14 @@ impl Tables {
                 id: id.clone(),
                 origin: Arc::new(origin.clone()),
                 heartbeats: Heartbeats::new(heartbeat),
-                suspect_until: None,
+                suspicion: None,
                 draining: false,
             },
             |before| self.continued(before, &origin, heartbeat, is_new),
         );
         entry.id = id.clone();
         entry.origin = Arc::new(origin);
-        entry.suspect_until = None;
+        entry.suspicion = None;
         self.entries.insert(slot, entry);
         Some(Registered {
             id,

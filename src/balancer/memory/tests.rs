@@ -63,7 +63,9 @@ fn age(memory: &Memory, server: &str, by: Duration) {
     for entry in state.entries.values_mut() {
         if entry.origin.server == server {
             entry.heartbeats.age_by(by);
-            entry.suspect_until = entry.suspect_until.and_then(|until| until.checked_sub(by));
+            if let Some(it) = &mut entry.suspicion {
+                it.until = it.until.checked_sub(by).unwrap_or(it.until);
+            }
         }
     }
 }
@@ -93,7 +95,7 @@ fn fewest_streams_first_then_draining_then_suspect() {
         memory.pin(&stream(name), &id(server), FLV);
     }
     assert_eq!(order(&memory), ["c", "d", "b", "a"]);
-    memory.suspect(&id("c"));
+    memory.suspect(&id("c"), "it was refused");
     assert_eq!(memory.drain(&id("d"), true), Ok(true));
     assert_eq!(order(&memory), ["b", "a", "d", "c"]);
     assert_eq!(memory.drain(&id("d"), false), Ok(true));
@@ -110,7 +112,7 @@ fn a_stale_origin_is_no_candidate_while_another_lives() {
     // Draining is alive; what cannot be connected is not much.
     memory.drain(&id("b"), true).unwrap();
     assert_eq!(order(&memory), ["b"]);
-    memory.suspect(&id("b"));
+    memory.suspect(&id("b"), "it was refused");
     assert_eq!(order(&memory), ["b", "a"]);
     age(&memory, "b", TTL);
     assert_eq!(order(&memory), ["a", "b"], "nobody lives: all may be asked");
@@ -121,12 +123,12 @@ fn a_stale_origin_is_no_candidate_while_another_lives() {
 #[test]
 fn suspicion_lasts_five_seconds_or_until_the_next_heartbeat() {
     let memory = with(&["a"]);
-    memory.suspect(&id("a"));
+    memory.suspect(&id("a"), "it was refused");
     age(&memory, "a", Duration::from_millis(4500));
     assert_eq!(state(&memory, "a"), OriginState::Suspect);
     age(&memory, "a", Duration::from_millis(500));
     assert_eq!(state(&memory, "a"), OriginState::Alive);
-    memory.suspect(&id("a"));
+    memory.suspect(&id("a"), "it was refused");
     memory.register(origin("a", "192.0.2.1", 1)).unwrap();
     assert_eq!(state(&memory, "a"), OriginState::Alive);
 }
@@ -244,7 +246,7 @@ fn clones_both_stay_and_never_share_an_id() {
     ];
     assert_eq!(ids, own, "and each heartbeat keeps its id");
     memory.pin(&stream("x"), &own[1].into(), FLV);
-    memory.suspect(&own[2].into());
+    memory.suspect(&own[2].into(), "it was refused");
     let states: Vec<_> = memory.origins().iter().map(|it| it.state).collect();
     assert_eq!(
         states

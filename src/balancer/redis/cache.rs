@@ -2,6 +2,7 @@
 
 use crate::balancer::OriginId;
 use crate::balancer::memory::Memory;
+use crate::balancer::redis::ration::Ration;
 use crate::balancer::redis::recent::Recent;
 use crate::runtime::warn_once::WarnOnce;
 use crate::stream::url::StreamUrl;
@@ -35,7 +36,11 @@ pub struct PinCache {
     /// Sessions of others, by id.
     pub foreign: Recent<CachedSession>,
     /// When the session of a stream was written last.
-    pub sessions: Recent<Option<Instant>>,
+    pub sessions: Recent<CachedWrite>,
+    /// How many pins of new names may be written.
+    pub ration: Ration,
+    /// The same for sessions.
+    pub session_ration: Ration,
 }
 
 /// A pin in Redis, as far as it is known.
@@ -47,8 +52,11 @@ pub struct CachedPin {
     pub changed: Option<Instant>,
     /// The origin's id.
     pub id: Option<OriginId>,
-    /// When it was written last. `None` with an id: Redis has another, or was away.
+    /// When it was written last. `None` with an id: Redis has another, or was away, or the name is too new to be
+    /// written ([`Ration`]).
     pub written: Option<Instant>,
+    /// Why it is not written: the name is too new. What another proxy has written counts then.
+    pub rationed: bool,
 }
 
 /// Another proxy's session.
@@ -56,6 +64,15 @@ pub struct CachedPin {
 pub struct CachedSession {
     pub looked: Option<Instant>,
     pub stream: Option<StreamUrl>,
+}
+
+/// When the session of a stream was written.
+#[derive(Debug, Default)]
+pub struct CachedWrite {
+    /// When it was to be written first.
+    pub since: Option<Instant>,
+    /// When it was written last; `None` where it was not.
+    pub written: Option<Instant>,
 }
 
 /// Whether `at` was less than `time` ago.
@@ -87,6 +104,8 @@ impl SharedTables {
                 pins: Recent::new(STREAMS),
                 foreign: Recent::new(SESSIONS),
                 sessions: Recent::new(STREAMS),
+                ration: Ration::default(),
+                session_ration: Ration::default(),
             }),
             warned: WarnOnce::new(None, MAX_WARNED),
         }

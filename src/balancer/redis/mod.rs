@@ -10,6 +10,7 @@ mod cache;
 mod client;
 mod keys;
 mod pipeline;
+mod ration;
 mod recent;
 mod server;
 mod session;
@@ -134,6 +135,7 @@ impl Redis {
         let mut cache = self.shared.cache();
         let copy = cache.pins.of(stream);
         let unwritten = copy.id.is_some() && copy.written.is_none();
+        let unwritten = unwritten && !(copy.rationed && said.is_some());
         if unwritten || copy.changed.is_some_and(|changed| changed >= asked) {
             return; // this proxy knows better
         }
@@ -204,12 +206,22 @@ impl Balancer for Redis {
                 drop(cache);
                 return self.shared.memory.pin(stream, id, format);
             }
+            let since = copy.id.is_some().then_some(copy.changed).flatten();
+            let unwritten = copy.written.is_none();
             if !same {
                 copy.id = Some(id.clone());
-                (copy.changed, copy.looked) = (Some(now), Some(now));
+                // A move is news; where the name was not written before, it has been known since its first use.
+                let changed = since.filter(|_| unwritten).unwrap_or(now);
+                (copy.changed, copy.looked) = (Some(changed), Some(now));
+            }
+            self.shared.memory.pin(stream, id, format);
+            let rationed = unwritten && !cache.ration.take(since, now);
+            let copy = cache.pins.of(stream);
+            copy.rationed = rationed;
+            if rationed {
+                return; // a name of one use so far: this proxy alone knows it
             }
             copy.written = Some(now);
-            self.shared.memory.pin(stream, id, format);
         }
         let (names, life) = ([keys::pin(stream)], PIN_SECONDS.to_string());
         let command = eval(keys::PIN, &names, &[&keys::server(id), &life]);
@@ -238,13 +250,12 @@ impl Balancer for Redis {
         Unpinned::Yes
     }
 
-    fn suspect(&self, id: &OriginId) {
-        self.shared.memory.suspect(id);
+    fn suspect(&self, id: &OriginId, why: &str) {
+        self.shared.memory.suspect(id, why);
         let origins = self.shared.memory.snapshot();
         if let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == *id) {
             let mut set = cmd("SET");
-            // Another text each time, so that a new suspicion differs from the last.
-            set.arg(keys::suspect(origin)).arg(fastrand::u64(..));
+            set.arg(keys::suspect(origin)).arg(sync::suspicion(why));
             set.arg("PX").arg(SUSPECT_MS);
             self.client.announce(vec![set]);
         }

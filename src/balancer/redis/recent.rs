@@ -49,6 +49,12 @@ impl<V: Default> Recent<V> {
         }
     }
 
+    /// The value of a key, where there is one; looking so does not keep it for longer.
+    pub fn peek(&self, key: &(impl Hash + ?Sized)) -> Option<&V> {
+        let hash = self.seed.hash_one(key);
+        self.young.get(&hash).or_else(|| self.old.get(&hash))
+    }
+
     /// The value of a key, the default at first.
     pub fn of(&mut self, key: &(impl Hash + ?Sized)) -> &mut V {
         let hash = self.seed.hash_one(key);

@@ -97,11 +97,15 @@ impl Redis {
         let now = Instant::now();
         {
             let mut cache = self.shared.cache();
-            let written = cache.sessions.of(stream);
-            if within(*written, RENEW, now) {
+            let copy = cache.sessions.of(stream);
+            if within(copy.written, RENEW, now) {
                 return;
             }
-            *written = Some(now);
+            let since = copy.since.replace(copy.since.unwrap_or(now));
+            if copy.written.is_none() && !cache.session_ration.take(since, now) {
+                return;
+            }
+            cache.sessions.of(stream).written = Some(now);
         }
         let id = session_id(stream);
         let host = host.unwrap_or(stream.vhost());
@@ -122,7 +126,7 @@ impl Redis {
             .arg(SESSION_SECONDS)
             .arg("NX");
         if !self.client.announce(vec![set_own, set_hls, renew(&hls)]) {
-            *self.shared.cache().sessions.of(stream) = None;
+            self.shared.cache().sessions.of(stream).written = None;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The shared picture: what Redis tells of origins goes into this proxy's memory, and what Redis has
 //! lost is written again from it.
 
-use crate::balancer::redis::cache::SharedTables;
+use crate::balancer::redis::cache::{CachedPin, SharedTables};
 use crate::balancer::redis::keys;
 use crate::balancer::redis::pipeline::send;
 use crate::balancer::redis::server::Server;
@@ -195,7 +195,7 @@ impl OriginSync {
             }
             if let Some(suspicion) = text(suspicion) {
                 if before.get(name) != Some(&suspicion) {
-                    memory.suspect(&origin.id());
+                    memory.suspect(&origin.id(), &why_suspect(&suspicion));
                 }
                 self.suspicions.insert(name.clone(), suspicion);
             }
@@ -204,7 +204,8 @@ impl OriginSync {
     }
 
     /// Redis came back without what it had: living origins, drains and pins are written from memory,
-    /// where no other proxy has written them meanwhile.
+    /// where no other proxy has written them meanwhile. Pins that were not in Redis before are not written now: names
+    /// of one use ([`Ration`](crate::balancer::redis::ration::Ration)).
     fn write_again(&mut self, connection: &mut Connection) -> Result<(), RedisError> {
         let (memory, ttl) = (&self.shared.memory, self.shared.ttl);
         let mut commands = Vec::new();
@@ -223,7 +224,13 @@ impl OriginSync {
                 commands.push(drain);
             }
         }
-        for (stream, id) in memory.pins() {
+        let mut pins = memory.pins();
+        {
+            let cache = self.shared.cache();
+            let was_there = |copy: &CachedPin| copy.written.is_some();
+            pins.retain(|(stream, _)| cache.pins.peek(stream).is_some_and(was_there));
+        }
+        for (stream, id) in pins {
             let mut pin = cmd("SET");
             pin.arg(keys::pin(&stream)).arg(keys::server(&id));
             pin.arg("EX").arg(PIN_SECONDS).arg("NX");
@@ -260,6 +267,20 @@ pub fn register(
     ];
     arguments.extend(replaced.map(keys::server));
     eval(keys::REGISTER, &names, &arguments)
+}
+
+/// The text that tells other proxies of a suspicion: a number, so that a new suspicion differs from the last, and why.
+pub fn suspicion(why: &str) -> String {
+    format!("{} {why}", fastrand::u64(..))
+}
+
+/// Why, in words, of such a text. Older proxies write the number alone.
+fn why_suspect(suspicion: &[u8]) -> String {
+    let text = String::from_utf8_lossy(suspicion);
+    match text.split_once(' ') {
+        Some((_, why)) => why.to_owned(),
+        None => "another proxy could not connect it".to_owned(),
+    }
 }
 
 /// A script, its keys and its arguments as one command. The text goes along each time: a few hundred
@@ -307,5 +328,22 @@ pub fn text(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspicion_says_why() {
+        let first = suspicion("connecting to 10.0.0.1:80: refused");
+        assert_ne!(first, suspicion("connecting to 10.0.0.1:80: refused"));
+        assert_eq!(
+            why_suspect(first.as_bytes()),
+            "connecting to 10.0.0.1:80: refused"
+        );
+        let older = why_suspect(b"17345");
+        assert_eq!(older, "another proxy could not connect it");
     }
 }

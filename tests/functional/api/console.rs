@@ -1,6 +1,7 @@
 //! What the console does by the System API beside draining: removing an origin, listing and ending viewers.
 
 use crate::common::SOON;
+use crate::common::answer::Answer;
 use crate::common::client::Client;
 use crate::common::fetch::{fetch, get};
 use crate::common::lab::LabOrigin;
@@ -40,14 +41,40 @@ fn an_origin_is_removed_and_comes_back_with_its_heartbeat() {
 
 #[test]
 fn a_suspect_origin_says_why() {
+    let why = |proxy: &Proxy| {
+        let known = origins(proxy);
+        assert_eq!(known[0]["state"], "suspect");
+        known[0]["why"].as_str().expect("a reason").to_owned()
+    };
     let origin = Origin::start();
     let proxy = Proxy::before(&origin, &[("PROXY_STREAM_WAIT", "0s")]);
     origin.stop();
     get(proxy.http, "/live/a.flv");
-    let known = origins(&proxy);
-    assert_eq!(known[0]["state"], "suspect");
-    let why = known[0]["why"].as_str().expect("a reason");
-    assert!(why.contains(&origin.addr().to_string()), "{why}");
+    let refused = why(&proxy);
+    let connecting = format!("connecting to {}", origin.addr());
+    assert!(refused.contains(&connecting), "{refused}");
+    assert!(refused.contains("refused"), "{refused}");
+
+    for (answer, words) in [
+        (
+            Answer::CloseWithoutHead,
+            "closed the connection without an answer",
+        ),
+        (Answer::Silence, "sent no response head in time"),
+    ] {
+        let origin = Origin::start();
+        origin.otherwise(move |_| answer.clone());
+        let times = [
+            ("PROXY_STREAM_WAIT", "0s"),
+            ("PROXY_RESPONSE_TIMEOUT", "300ms"),
+        ];
+        let proxy = Proxy::before(&origin, &times);
+        for name in ["a", "b", "c"] {
+            get(proxy.http, &format!("/live/{name}.flv"));
+        }
+        let why = why(&proxy);
+        assert!(why.contains(words), "{why}");
+    }
 }
 
 #[test]

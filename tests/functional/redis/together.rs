@@ -285,6 +285,9 @@ fn drains_and_suspicions_reach_all() {
     wait_until("the other knows", ABOUT_A_SECOND, || {
         state(&right, &id(&one)) == "suspect"
     });
+    let known = get(right.api, "/api/v1/origins").text();
+    let why = format!("connecting to {}", one.addr());
+    assert!(known.contains(&why), "{known}");
     wait_until("the pin has moved", SOON, || {
         redis.get("srs-proxy-url:__defaultVhost__/live/m") == Some(key(&two))
     });
@@ -437,4 +440,45 @@ fn an_answer_is_an_answer() {
         Some(key(&one)),
         "its publisher may be about to begin"
     );
+}
+
+/// Names that somebody makes up are no streams that are watched.
+#[test]
+fn names_of_one_use_do_not_fill_redis() {
+    const NAMES: usize = 800;
+    let (redis, origin) = (RedisServer::start(), Origin::start());
+    origin.otherwise(|_| Reply::ok("application/vnd.apple.mpegurl", "#EXTM3U\n").into());
+    let proxy = redis.proxy(&[("PROXY_HLS_CACHE", "0")]);
+    proxy.register(&origin);
+    let keys = |what: &str| {
+        let keys: Vec<String> = redis.run(&["KEYS", &format!("srs-proxy-{what}:*")]);
+        keys.len()
+    };
+    let began = Instant::now();
+    let mut client = Client::connect(proxy.http);
+    for n in 0..NAMES {
+        let target = format!("/live/a.m3u8?vhost=v{n}.example");
+        assert_eq!(client.get(&target, &[]).status(), 200, "{target}");
+    }
+    wait_until("what is written is there", SOON, || {
+        keys("url") >= 200 && keys("hls") >= 200
+    });
+    // Ten more come each second, however slow the machine is.
+    let most = 220 + 10 * began.elapsed().as_secs() as usize;
+    for what in ["url", "hls", "spbhid"] {
+        let there = keys(what);
+        assert!(there <= most, "{there} of {what}, {most} at most");
+    }
+    // A name that is used again is a stream that somebody watches. The last ones were not written.
+    let pin = format!("srs-proxy-url:v{}.example/live/a", NAMES - 1);
+    wait_until("it is written once it is used again", SOON, || {
+        let target = format!("/live/a.m3u8?vhost=v{}.example", NAMES - 1);
+        assert_eq!(client.get(&target, &[]).status(), 200);
+        redis.get(&pin).is_some()
+    });
+    // Nor are they written when Redis has lost everything.
+    let before = keys("url");
+    redis.run::<()>(&["FLUSHALL"]);
+    wait_until("it is whole again", SOON, || keys("url") >= 200);
+    assert!(keys("url") <= before, "{} after {before}", keys("url"));
 }

@@ -41,8 +41,8 @@ impl Balancer for Shared {
     fn unpin(&self, stream: &StreamUrl, id: &OriginId, format: PinFormat) -> Unpinned {
         self.memory.unpin(stream, id, format)
     }
-    fn suspect(&self, id: &OriginId) {
-        self.memory.suspect(id);
+    fn suspect(&self, id: &OriginId, why: &str) {
+        self.memory.suspect(id, why);
     }
     fn drain(&self, id: &str, draining: bool) -> Result<bool, Unavailable> {
         self.memory.drain(id, draining)
