@@ -3,6 +3,7 @@
 //! [`Proxy::start`] goes through its steps in order: bind the ports, choose where origins are kept, build the parts
 //! that both servers share, build the two servers, log what listens where, start the background tasks.
 
+mod capacity;
 mod error;
 mod handover;
 pub mod health;
@@ -37,6 +38,7 @@ use crate::server::endpoint::{EndpointSettings, HttpEndpoint, listen};
 use crate::server::profile::ServerProfile;
 use crate::server::server::Bounds;
 use crate::upstream::forwarding::Forwarding;
+use capacity::Capacity;
 pub use error::StartError;
 use handover::Handover;
 use inherited::Inherited;
@@ -50,13 +52,8 @@ use std::time::{Duration, Instant, SystemTime};
 use successor::Program;
 use tasks::Tasks;
 
-/// Connections of the System API: origins, operators, a monitor.
-const OPERATOR_CONNECTIONS: usize = 256;
-/// Workers for its requests.
+/// Workers for requests of the System API.
 const OPERATOR_WORKERS: usize = 64;
-/// Workers for requests that end soon, where the connections are not fewer: each costs memory only
-/// while it is busy.
-const SHORT_WORKERS: usize = 4096;
 /// Stack of a worker that relays, in bytes.
 const PLAYERS_STACK: usize = 256 * 1024;
 /// Stack of a worker that reads JSON, in bytes: 128 nested objects, which is where serde_json stops, take up
@@ -122,13 +119,14 @@ impl Proxy {
             Some(socket) => socket,
             None => listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?,
         };
-        let parts = Parts::build(config, player_workers(&limits) / 4, &limits)?;
+        let capacity = Capacity::new(config, &limits);
+        let parts = Parts::build(config, &capacity, &limits)?;
         if let Some(predecessor) = &inherited.predecessor {
             let handover = Handover::receive(predecessor, HANDOVER_TIME);
             parts.take_over(handover.map_err(StartError::Handover)?);
         }
         let name = ProxyName::random();
-        let players = players_endpoint(config, &limits, &parts, &name, players)?;
+        let players = players_endpoint(config, &capacity, &parts, &name, players)?;
         let status = {
             let (stats, address) = (parts.stats.clone(), players.address().to_string());
             let name = name.full.clone();
@@ -160,14 +158,17 @@ impl Proxy {
         };
         let operators = operators_endpoint(
             config,
-            &limits,
+            &capacity,
             &parts,
             &name,
             operators,
             &players,
             Box::new(status.clone()),
         )?;
-        log_listening(config, &limits, &players, &operators);
+        info!("listening for players on {}", players.address());
+        info!("listening for {OPERATORS} on {}", operators.address());
+        capacity.log(&limits);
+        log_who_may_ask(config);
         players.serve()?;
         operators.serve()?;
         let tasks = Tasks::start(config, &parts, status)?;
@@ -279,19 +280,6 @@ impl Proxy {
     }
 }
 
-/// How many players may be connected at once.
-fn player_connections(limits: &Limits) -> usize {
-    limits
-        .connections()
-        .saturating_sub(OPERATOR_CONNECTIONS / 2)
-        .max(8)
-}
-
-/// How many workers there are for players' requests that end soon.
-fn player_workers(limits: &Limits) -> usize {
-    SHORT_WORKERS.min(player_connections(limits))
-}
-
 fn access_log(config: &Config) -> AccessLog {
     match (config.access_log, config.log_format) {
         (false, _) => AccessLog::Off,
@@ -307,12 +295,11 @@ fn has_path(url: &str) -> bool {
 
 fn players_endpoint(
     config: &Config,
-    limits: &Limits,
+    capacity: &Capacity,
     parts: &Parts,
     name: &ProxyName,
     socket: TcpListener,
 ) -> io::Result<HttpEndpoint> {
-    let connections = player_connections(limits);
     let router = Router::new(PlayerContext {
         locator: parts.locator.clone(),
         client: parts.client.clone(),
@@ -324,7 +311,7 @@ fn players_endpoint(
         cache: parts.cache.clone(),
         channels: parts.channels.clone(),
         // What one origin's silence may take; the rest is for the others.
-        waits: OriginWaits::new(player_workers(limits) / 2),
+        waits: OriginWaits::new(capacity.workers / 2),
         below_a_path: config.public_url.as_deref().is_some_and(has_path),
         live_list: LiveList::new(config.live_list, config.public_url.clone()),
         hls: parts.hls.clone(),
@@ -332,7 +319,7 @@ fn players_endpoint(
             .static_files
             .clone()
             .map_or_else(Files::embedded, Files::directory),
-        live: LiveRelay::threads(config.max_streams),
+        live: LiveRelay::threads(capacity.streams),
     });
     let settings = EndpointSettings {
         profile: ServerProfile::Players,
@@ -341,12 +328,12 @@ fn players_endpoint(
         announced_by: config
             .proxy_protocol
             .then(|| config.trusted_proxies.clone()),
-        connections,
+        connections: capacity.connections,
         idle_timeout: config.idle_timeout,
         stall: config.stall_timeout,
         bounds: Bounds {
-            short: player_workers(limits),
-            long: config.max_streams,
+            short: capacity.workers,
+            long: capacity.streams,
             stack: PLAYERS_STACK,
         },
         admission: Admission::Everybody,
@@ -359,7 +346,7 @@ fn players_endpoint(
 
 fn operators_endpoint(
     config: &Config,
-    limits: &Limits,
+    capacity: &Capacity,
     parts: &Parts,
     name: &ProxyName,
     socket: TcpListener,
@@ -379,7 +366,7 @@ fn operators_endpoint(
             peer,
             players: players.listener().clone(),
             server: players.server().clone(),
-            max_streams: config.max_streams,
+            max_streams: capacity.streams,
             metrics: parts.metrics.clone(),
         },
         warned: WarnOnce::new(Some(WARN_EVERY), MAX_WARNED),
@@ -389,7 +376,7 @@ fn operators_endpoint(
         name: OPERATORS,
         id_prefix: format!("{}s", name.id_prefix),
         announced_by: None,
-        connections: OPERATOR_CONNECTIONS.min(limits.connections()),
+        connections: capacity.operators,
         idle_timeout: config.idle_timeout,
         stall: config.stall_timeout,
         bounds: Bounds {
@@ -411,33 +398,11 @@ fn operators_endpoint(
     HttpEndpoint::new(socket, Arc::new(operators), settings)
 }
 
-fn log_listening(
-    config: &Config,
-    limits: &Limits,
-    players: &HttpEndpoint,
-    operators: &HttpEndpoint,
-) {
-    info!("listening for players on {}", players.address());
-    info!("listening for {OPERATORS} on {}", operators.address());
-    info!(
-        "up to {} connections and {} streams at once, from limits of {} descriptors and {} threads",
-        player_connections(limits),
-        config.max_streams,
-        limits.descriptors,
-        limits.threads
-    );
+fn log_who_may_ask(config: &Config) {
     match &config.system_api_token {
         Some(_) => info!("the System API needs the token that is set"),
         None => info!(
             "the System API has no token: it is open to loopback, private and link-local addresses, and to no proxy"
         ),
-    }
-    let fit = player_connections(limits);
-    if config.max_streams > fit {
-        warn!(
-            "PROXY_MAX_STREAMS is {}, but only {fit} connections fit: raise the limits of open files and processes (ulimit -n, \
-             LimitNOFILE=, TasksMax=), or lower PROXY_MAX_STREAMS",
-            config.max_streams
-        );
     }
 }

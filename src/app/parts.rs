@@ -1,5 +1,6 @@
 //! The parts that both servers share.
 
+use crate::app::capacity::Capacity;
 use crate::app::error::StartError;
 use crate::app::handover::Handover;
 use crate::balancer::Balancer;
@@ -43,11 +44,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Builds the parts as the settings want them; at most `max_readers` requests wait for one shared answer. Blocks until Redis has answered, where one is used.
+    /// Builds the parts as the settings want them; for as much as fits. Blocks until Redis has answered, where one is used.
     ///
     /// # Errors
     /// [`StartError::Redis`] when Redis does not answer, [`StartError::System`] when the metrics cannot be set up.
-    pub fn build(config: &Config, max_readers: usize, limits: &Limits) -> Result<Self, StartError> {
+    pub fn build(
+        config: &Config,
+        capacity: &Capacity,
+        limits: &Limits,
+    ) -> Result<Self, StartError> {
         let redis = match config.load_balancer_type {
             LoadBalancerType::Memory => None,
             LoadBalancerType::Redis => {
@@ -65,6 +70,8 @@ impl Parts {
             response: config.response_timeout,
             stall: config.stall_timeout,
         };
+        // Requests that wait for one shared answer.
+        let max_readers = capacity.workers / 4;
         let idle = limits.idle_origin_connections();
         let client = Arc::new(OriginClient::new(times, idle, metrics.watch("http")));
         let api_client = Arc::new(OriginClient::new(times, idle / 8, metrics.watch("api")));
@@ -75,7 +82,7 @@ impl Parts {
             LocatorSettings {
                 wait: config.stream_wait,
                 try_unlisted: config.try_unlisted,
-                max_streams: config.max_streams,
+                max_streams: capacity.streams,
             },
         );
         Ok(Self {
@@ -93,7 +100,7 @@ impl Parts {
                 gop_cache: config.gop_cache,
                 buffer: config.live_buffer,
                 resume: config.live_resume,
-                max_streams: config.max_streams,
+                max_streams: capacity.streams,
             }),
         })
     }

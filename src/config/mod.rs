@@ -32,7 +32,7 @@ pub use packages::{Package, PrintArgs, Shell};
 pub use sources::{command_line, parse, parse_from};
 pub use static_origin::{OriginList, StaticOrigin};
 pub use trusted::TrustedProxies;
-pub use values::{LoadBalancerType, TryUnlisted};
+pub use values::{LoadBalancerType, MaxStreams, TryUnlisted};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -108,9 +108,9 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::timeout)]
     pub idle_timeout: Duration,
 
-    /// Most live streams at once; further players get 503 with Retry-After (1 to 1000000)
-    #[arg(long, value_name = "NUMBER", default_value = "4000", value_parser = values::streams)]
-    pub max_streams: usize,
+    /// Most live streams at once; further players get 503 with Retry-After; auto: what descriptors, threads and memory allow
+    #[arg(long, value_name = "NUMBER", default_value = "auto", value_parser = values::streams)]
+    pub max_streams: MaxStreams,
 
     /// How long a player is held for a publisher before its 404; 0s is not at all
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::wait)]

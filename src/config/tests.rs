@@ -69,7 +69,10 @@ fn defaults_are_those_of_the_table() {
             300_000, 3_000, 10_000, 30_000, 60_000, 5_000, 20_000, 30_000
         ]
     );
-    assert_eq!((config.max_streams, config.hls_cache), (4000, 64 << 20));
+    assert_eq!(
+        (config.max_streams, config.hls_cache),
+        (MaxStreams::Auto, 64 << 20)
+    );
     assert_eq!((config.live_share, config.gop_cache), (true, true));
     assert_eq!(
         (config.live_buffer, config.live_resume.as_secs()),
@@ -199,7 +202,10 @@ fn every_setting_is_taken_from_each_source() {
         ]
         .map(|duration| duration.as_secs());
         assert_eq!(seconds, [8, 9, 10, 11, 12, 0, 14, 15]);
-        assert_eq!((config.max_streams, config.hls_cache), (13, 0));
+        assert_eq!(
+            (config.max_streams, config.hls_cache),
+            (MaxStreams::Number(13), 0)
+        );
         assert_eq!((config.live_share, config.gop_cache), (false, false));
         assert_eq!(
             (config.live_buffer, config.live_resume.as_secs()),
@@ -644,7 +650,7 @@ fn demo_takes_settings_on_both_sides() {
             config.max_streams,
             config.redis.db
         ),
-        (1, 2, 6, 7)
+        (1, 2, MaxStreams::Number(6), 7)
     );
 }
 

@@ -16,6 +16,14 @@ pub enum LoadBalancerType {
     Redis,
 }
 
+/// Most live streams at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxStreams {
+    /// As many as descriptors, threads and memory allow.
+    Auto,
+    Number(usize),
+}
+
 /// When origins are asked for streams that their APIs do not list: edges pull such streams, and some serve files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum TryUnlisted {
@@ -74,10 +82,14 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "bytes, or a size such as 512KiB, 64MiB, 1GiB; 0 turns it off".to_owned())
 }
 
-pub(super) fn streams(text: &str) -> Result<usize, String> {
+pub(super) fn streams(text: &str) -> Result<MaxStreams, String> {
+    if text == "auto" {
+        return Ok(MaxStreams::Auto);
+    }
     number(text)
         .filter(|streams| (1..=1_000_000).contains(streams))
-        .ok_or_else(|| "a number from 1 to 1000000".to_owned())
+        .map(MaxStreams::Number)
+        .ok_or_else(|| "a number from 1 to 1000000, or auto".to_owned())
 }
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
@@ -287,7 +299,9 @@ mod tests {
 
     #[test]
     fn numbers_have_bounds_and_no_sign() {
-        assert_eq!((streams("1"), streams("1000000")), (Ok(1), Ok(1_000_000)));
+        assert_eq!(streams("1"), Ok(MaxStreams::Number(1)));
+        assert_eq!(streams("1000000"), Ok(MaxStreams::Number(1_000_000)));
+        assert_eq!(streams("auto"), Ok(MaxStreams::Auto));
         assert!(
             ["0", "1000001", "-1", "+1", "", "many"]
                 .iter()

@@ -50,7 +50,7 @@ const SETTINGS: [(&str, &str, &str); 43] = [
     ("--response-timeout", "PROXY_RESPONSE_TIMEOUT", "10s"),
     ("--stall-timeout", "PROXY_STALL_TIMEOUT", "30s"),
     ("--idle-timeout", "PROXY_IDLE_TIMEOUT", "60s"),
-    ("--max-streams", "PROXY_MAX_STREAMS", "4000"),
+    ("--max-streams", "PROXY_MAX_STREAMS", "auto"),
     ("--stream-wait", "PROXY_STREAM_WAIT", "5s"),
     (
         "--trusted-proxies",

@@ -370,7 +370,8 @@ fn what_does_not_fit_together_is_told_at_the_start() {
     let builder = Proxy::builder().program("sh").arg("-c");
     let builder = builder.arg("ulimit -n 300 && exec \"$0\"");
     let builder = builder.arg(env!("CARGO_BIN_EXE_srs-stream-proxy"));
-    let proxy = builder.env("PROXY_MAX_STREAM", "5").start();
+    let builder = builder.env("PROXY_MAX_STREAM", "5");
+    let proxy = builder.env("PROXY_MAX_STREAMS", "4000").start();
     let warned = |words: &str| {
         let warned = |line: &str| line.contains("[WARN]") && line.contains(words);
         proxy.wait_for_log(warned, SOON)
@@ -378,6 +379,21 @@ fn what_does_not_fit_together_is_told_at_the_start() {
     warned("PROXY_MAX_STREAM is no setting and is ignored; did you mean PROXY_MAX_STREAMS?");
     let line = warned("PROXY_MAX_STREAMS is 4000, but only ");
     assert!(line.contains("LimitNOFILE="), "{line}");
+    let tight = Proxy::builder().program("sh").arg("-c");
+    let tight = tight.arg("ulimit -n 300 && exec \"$0\"");
+    let tight = tight.arg(env!("CARGO_BIN_EXE_srs-stream-proxy")).start();
+    let line = tight.wait_for_log(|line| line.contains("streams at once"), SOON);
+    let numbers: Vec<usize> = line
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // By itself it takes on what fits: less than its connections, for not all of them are streams.
+    assert!(
+        numbers.len() >= 2 && 0 < numbers[1] && numbers[1] < numbers[0],
+        "{line}"
+    );
+    tight.wait_for_log(|line| line.contains("the System API has no token"), SOON);
+    assert!(!tight.log_lines().iter().any(|line| line.contains("WARN")));
     let lines = proxy.log_lines();
     assert!(
         lines
