@@ -93,9 +93,11 @@ pub fn put_before(
     }
 }
 
-/// CPU so far, and frames made.
+/// CPU and memory so far, and frames made.
 struct Costs {
     proxy: Option<Duration>,
+    /// Peak of resident memory, in bytes, while viewers come and watch: their going all at once is not in it.
+    peak: Option<u64>,
     origin: Duration,
     frames: u64,
 }
@@ -103,6 +105,7 @@ struct Costs {
 fn costs(origin: &EncoderOrigin, proxy: &Proxy) -> Result<Costs> {
     Ok(Costs {
         proxy: proxy.pid().map(procfs::cpu_time),
+        peak: proxy.pid().map(procfs::peak_memory),
         origin: procfs::cpu_time(origin.pid()),
         frames: origin.counts()?.frames,
     })
@@ -149,8 +152,8 @@ fn measure(
         Figure::OriginCpu,
         each(after.origin.saturating_sub(before.origin)),
     );
-    let peak = proxy.pid().map(procfs::peak_memory);
-    figures.set_known(Figure::PeakMemory, peak.map(|bytes| bytes as f64 / 1e6));
+    let peak = after.peak.map(|bytes| bytes as f64 / 1e6);
+    figures.set_known(Figure::PeakMemory, peak);
     figures.set(Figure::OriginConnections, origin.counts()?.peak as f64);
     set_seen(&mut figures, &seen);
     Ok(figures)
