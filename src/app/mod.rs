@@ -28,6 +28,7 @@ use crate::player::context::PlayerContext;
 use crate::player::hls::state::HlsState;
 use crate::player::live_list::LiveList;
 use crate::player::live_relay::LiveRelay;
+use crate::player::public_url::PublicUrl;
 use crate::player::router::Router;
 use crate::player::waits::OriginWaits;
 use crate::runtime::limits::Limits;
@@ -288,11 +289,6 @@ fn access_log(config: &Config) -> AccessLog {
     }
 }
 
-/// Whether a public URL, which ends with a slash, has more of a path than that.
-fn has_path(url: &str) -> bool {
-    url.matches('/').count() > "https://host/".matches('/').count()
-}
-
 fn players_endpoint(
     config: &Config,
     capacity: &Capacity,
@@ -312,7 +308,7 @@ fn players_endpoint(
         channels: parts.channels.clone(),
         // What one origin's silence may take; the rest is for the others.
         waits: OriginWaits::new(capacity.workers / 2),
-        below_a_path: config.public_url.as_deref().is_some_and(has_path),
+        public_url: config.public_url.as_deref().map(PublicUrl::new),
         live_list: LiveList::new(config.live_list, config.public_url.clone()),
         hls: parts.hls.clone(),
         files: config

@@ -7,6 +7,7 @@ use crate::locate::OriginLocator;
 use crate::player::hls::state::HlsState;
 use crate::player::live_list::LiveList;
 use crate::player::live_relay::LiveRelay;
+use crate::player::public_url::PublicUrl;
 use crate::player::waits::OriginWaits;
 use crate::runtime::pool::Pool;
 use crate::stream::stats::StreamStats;
@@ -26,8 +27,8 @@ pub struct PlayerContext {
     /// What a visitor of the player page may pick.
     pub live_list: LiveList,
     pub hls: Arc<HlsState>,
-    /// Players reach this proxy below a path of another server (`PROXY_PUBLIC_URL`).
-    pub below_a_path: bool,
+    /// Where players reach this proxy (`PROXY_PUBLIC_URL`); `None` where nothing is told.
+    pub public_url: Option<PublicUrl>,
     /// The static files: the embedded pages, or a directory.
     pub files: Files,
     /// The live streams that viewers share.

@@ -11,6 +11,8 @@ use crate::player::fetch::{
     FetchLog, FetchOptions, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging,
 };
 use crate::player::live_relay::{LiveRelay, StreamNews};
+use crate::player::public_hosts::PublicHosts;
+use crate::player::redirect::Redirect;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::runtime::cancel::CancelToken;
@@ -326,8 +328,30 @@ fn alone(
     answer(context, exchange, stream, outcome);
 }
 
+/// Brings a redirect that stays on the origin back to this proxy.
+fn bring_back(context: &PlayerContext, exchange: &Exchange, fetched: &mut Fetched) {
+    let (head, public) = (&exchange.head, context.public_url.as_ref());
+    let forwarded = context
+        .forwarding
+        .public_host(&head.headers, exchange.peer().ip());
+    let redirect = Redirect {
+        hosts: &PublicHosts::new(head.host.as_deref(), forwarded.as_deref()).and(public),
+        way_up: public.and_then(|url| url.way_up(head.path())),
+        session: None,
+    };
+    redirect.bring_back(&mut fetched.response, &fetched.address);
+}
+
 /// Passes on what came of asking, to this one viewer.
-fn answer(context: &PlayerContext, exchange: Exchange, stream: &StreamUrl, outcome: FetchOutcome) {
+fn answer(
+    context: &PlayerContext,
+    exchange: Exchange,
+    stream: &StreamUrl,
+    mut outcome: FetchOutcome,
+) {
+    if let FetchOutcome::Fetched(fetched) = &mut outcome {
+        bring_back(context, &exchange, fetched);
+    }
     match outcome {
         // What has a length has an end: a file, whatever its name.
         FetchOutcome::Fetched(fetched) if fetched.response.length.is_some() => {

@@ -195,9 +195,9 @@ fn directories_have_an_index_or_nothing() {
         Some("text/html; charset=utf-8")
     );
     for (target, location) in [
-        ("/sub%20dir?a=b&c", "/sub%20dir/?a=b&c"),
-        ("//sub%20dir", "/sub%20dir/"),
-        ("/bare", "/bare/"),
+        ("/sub%20dir?a=b&c", "./sub%20dir/?a=b&c"),
+        ("//sub%20dir", "./sub%20dir/"),
+        ("/bare", "./bare/"),
     ] {
         let answer = tree.get(target);
         assert_eq!(
@@ -286,7 +286,7 @@ fn links_lead_only_to_what_is_served() {
     assert_eq!(tree.text("/directory/"), "index");
     assert_eq!(
         header(&tree.get("/directory"), "Location"),
-        Some("/directory/")
+        Some("./directory/")
     );
 
     tree.link("../secret", "files/out");

@@ -8,14 +8,14 @@ use crate::player::fetch::{
     BufferedResponse, FetchOptions, FetchOutcome, FetchRequest, Fetched, fetch,
 };
 use crate::player::hls::last::{LastKey, LastPlaylist};
-use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::reading::{Answer, PlaylistAnswer, read};
-use crate::player::hls::redirect::bring_back;
 use crate::player::hls::reload;
 use crate::player::hls::syntax::{is_master, only_variant};
 use crate::player::hls::timeline::media::MediaPlaylist;
 use crate::player::hls::timeline::write::write;
 use crate::player::hls::timeline::{Seen, Step, Timeline};
+use crate::player::public_hosts::PublicHosts;
+use crate::player::redirect::Redirect;
 use crate::player::request::MediaRequest;
 use crate::player::route::without_parameters;
 use crate::runtime::cancel::CancelToken;
@@ -205,12 +205,13 @@ fn attempt(
         FetchOutcome::Refused(failure) => return Attempt::Done(Outcome::Refused(failure)),
         FetchOutcome::Left => return Attempt::Done(Outcome::Left),
     };
-    bring_back(
-        &mut fetched.response,
-        search.hosts,
-        &fetched.address,
-        &session_id(stream),
-    );
+    let public = context.public_url.as_ref();
+    let redirect = Redirect {
+        hosts: search.hosts,
+        way_up: public.and_then(|url| url.way_up(exchange.head.path())),
+        session: Some(&session_id(stream)),
+    };
+    redirect.bring_back(&mut fetched.response, &fetched.address);
     match fetched.response.status {
         // SRS lists a stream seconds before its first segment is there, and has no playlist meanwhile.
         404 if media.is_own_url => {

@@ -10,9 +10,9 @@ use crate::player::hls::cached;
 use crate::player::hls::filling::{self, Sharing};
 use crate::player::hls::finding::{Found, Outcome, Search, find};
 use crate::player::hls::last::LastPlaylist;
-use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::rewrite::{Rewrite, rewrite};
 use crate::player::hls::syntax::is_master;
+use crate::player::public_hosts::PublicHosts;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::player::route::without_parameters;
@@ -54,6 +54,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     };
     let host = exchange.head.host.clone();
     let hosts = PublicHosts::new(host.as_deref(), public_host.as_deref());
+    let hosts = hosts.and(context.public_url.as_ref());
     let personal = ["authorization", "cookie", "referer", "origin"];
     let personal = personal.map(|name| exchange.head.headers.one(name));
     let lasting = lasting_target(&request.target);
@@ -111,12 +112,14 @@ fn answer(
 ) {
     let (request, stream) = (search.request, &found.stream);
     let playlists = session_id(stream);
+    let public = context.public_url.as_ref();
+    let way_up = public.and_then(|url| url.way_up(exchange.head.path()));
     let how = Rewrite {
         hosts: search.hosts,
         query: exchange.head.query(),
         session: &session_id_in(stream, found.epoch.as_deref()),
         playlists: &playlists,
-        below: context.below_a_path.then(|| exchange.head.path()),
+        way_up: way_up.as_ref(),
     };
     let Some(body) = rewrite(&found.answer.body, &how) else {
         let failure = Failure {

@@ -1,8 +1,9 @@
 //! The `spbhid` on every URI of a playlist (RFC 8216) that comes back to this proxy, and nothing else changed.
 
-use crate::player::hls::public_hosts::PublicHosts;
 use crate::player::hls::syntax::{Piece, attributes, is_tag, lines, split_bom};
 use crate::player::hls::variables::{Resolved, Variables};
+use crate::player::public_hosts::PublicHosts;
+use crate::player::public_url::WayUp;
 use memchr::{memchr, memchr_iter, memmem};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
@@ -33,9 +34,9 @@ pub struct Rewrite<'a> {
     pub session: &'a str,
     /// The id for other playlists: players compare their URLs, so this one never has an epoch.
     pub playlists: &'a str,
-    /// The path that the player asked for, where the proxy is below a path of another server: a URI such as
-    /// `/live/a.m3u8`, which SRS writes, then becomes one relative to that path. `None` leaves such URIs as they are.
-    pub below: Option<&'a str>,
+    /// Where the proxy is below a path of another server: a URI such as `/live/a.m3u8`, which SRS writes, then becomes
+    /// a relative one. `None` leaves such URIs as they are.
+    pub way_up: Option<&'a WayUp<'a>>,
 }
 
 /// The playlist with `spbhid=<session>` as the last parameter of every URI that the proxy serves.
@@ -60,7 +61,7 @@ pub fn rewrite(body: &[u8], how: &Rewrite<'_>) -> Option<Vec<u8>> {
         out: Vec::with_capacity(body.len().saturating_add(growth).min(MAX_REWRITTEN)),
         hosts: how.hosts,
         variables: Variables::new(how.query),
-        up: how.below.map(up_to_the_top),
+        way_up: how.way_up,
     };
     let (bom, text) = split_bom(body);
     rewriter.out.extend_from_slice(bom);
@@ -103,14 +104,6 @@ fn append_session(out: &mut Vec<u8>, uri: &[u8], id: &[u8]) {
     out.extend_from_slice(fragment);
 }
 
-/// The way from a path's directory up to the top: `../` for `/live/a.m3u8`, `./` for `/a.m3u8`.
-fn up_to_the_top(path: &str) -> String {
-    match path.matches('/').count() {
-        0 | 1 => "./".to_owned(),
-        slashes => "../".repeat(slashes - 1),
-    }
-}
-
 /// Whether the attribute holds a URI: `URI` in every tag that has one (keys, maps, renditions, parts, hints,
 /// reports, session data, image and I-frame playlists), the steering manifest's `SERVER-URI`
 /// (draft-pantos-hls-rfc8216bis section 4.4.6.6), and the two of an interstitial's date range (appendix D).
@@ -133,8 +126,8 @@ struct Rewriter<'a> {
     out: Vec<u8>,
     hosts: &'a PublicHosts<'a>,
     variables: Variables<'a>,
-    /// The way from the playlist to the top of the proxy, where URIs that begin there have to be relative.
-    up: Option<String>,
+    /// Where URIs that begin at the top have to be relative.
+    way_up: Option<&'a WayUp<'a>>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -166,13 +159,9 @@ impl<'a> Rewriter<'a> {
 
     /// A URI that the proxy serves.
     fn own_uri(&mut self, uri: &[u8], id: &[u8]) {
-        match (&self.up, uri) {
-            // Two slashes begin a host.
-            (Some(up), [b'/', rest @ ..]) if rest.first() != Some(&b'/') => {
-                self.out.extend_from_slice(up.as_bytes());
-                append_session(&mut self.out, rest, id);
-            }
-            _ => append_session(&mut self.out, uri, id),
+        match self.way_up {
+            Some(way_up) => append_session(&mut self.out, &way_up.relative(uri), id),
+            None => append_session(&mut self.out, uri, id),
         }
     }
 

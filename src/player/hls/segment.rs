@@ -9,12 +9,12 @@ use crate::player::fetch::{
     FetchOptions, FetchOutcome, FetchRequest, Fetched, MAX_BUFFERED_BODY, fetch, keep,
 };
 use crate::player::hls::playlist::playlist;
-use crate::player::hls::public_hosts::PublicHosts;
-use crate::player::hls::redirect::bring_back;
 use crate::player::hls::rewrite::ENCODED_IN_ID;
 use crate::player::hls::{cached, filling, send};
 use crate::player::live_relay::LiveRelay;
+use crate::player::public_hosts::PublicHosts;
 use crate::player::reach::is_for_players;
+use crate::player::redirect::Redirect;
 use crate::player::relay::{Piece, relay};
 use crate::player::request::MediaRequest;
 use crate::server::exchange::Exchange;
@@ -78,9 +78,15 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
                 return exchange.problem(404, "There is no media here.");
             }
             if let Some(id) = exchange.head.query().and_then(own_session) {
-                let hosts = PublicHosts::new(exchange.head.host.as_deref(), public_host.as_deref());
+                let (host, public) = (exchange.head.host.as_deref(), context.public_url.as_ref());
+                let hosts = PublicHosts::new(host, public_host.as_deref()).and(public);
                 let id = utf8_percent_encode(&id, ENCODED_IN_ID).to_string();
-                bring_back(&mut fetched.response, &hosts, &fetched.address, &id);
+                let redirect = Redirect {
+                    hosts: &hosts,
+                    way_up: public.and_then(|url| url.way_up(exchange.head.path())),
+                    session: Some(&id),
+                };
+                redirect.bring_back(&mut fetched.response, &fetched.address);
             }
             let path = || StreamUrl::of_request(None, exchange.head.path(), None);
             let Some(stream) = request.stream.clone().or_else(path) else {

@@ -172,9 +172,9 @@ fn directories_are_not_listed() {
     let proxy = site();
     assert_eq!(get(proxy.http, "/bare/").status(), 404);
     for (path, location) in [
-        ("/sub", "/sub/"),
-        ("/bare", "/bare/"),
-        ("/linked", "/linked/"),
+        ("/sub", "./sub/"),
+        ("/bare", "./bare/"),
+        ("/linked", "./linked/"),
     ] {
         let response = get(proxy.http, path);
         assert_eq!(

@@ -138,6 +138,52 @@ fn redirects_that_stay_on_the_origin_come_back_with_the_session() {
 }
 
 #[test]
+fn below_a_path_redirects_and_links_lead_back() {
+    let origin = Origin::start();
+    let proxy = Proxy::before(
+        &origin,
+        &[("PROXY_PUBLIC_URL", "https://tv.example.com/proxy/")],
+    );
+    let id = live_id("a");
+    let host = origin.addr();
+    let complete = "https://tv.example.com/proxy/live/b.m3u8";
+    for (location, wanted) in [
+        ("/live/b.m3u8?x=1", "../live/b.m3u8?x=1"),
+        ("b.m3u8?x=1", "b.m3u8?x=1"),
+        (&format!("http://{host}/b.m3u8?x=1"), "../b.m3u8?x=1"),
+        (&format!("http://{}/b?x=1", proxy.http), "../b?x=1"),
+        (&format!("{complete}?x=1"), &format!("{complete}?x=1")),
+    ] {
+        let reply = Reply::new(302).header("Location", location);
+        let session = &*format!("&spbhid={id}");
+        for (asked, path, session) in [
+            ("/live/a.m3u8", "/live/a.m3u8", session),
+            (
+                &format!("/live/a-1.ts?spbhid={id}"),
+                "/live/a-1.ts",
+                session,
+            ),
+            ("/live/a.flv", "/live/a.flv", ""),
+        ] {
+            origin.on(path, reply.clone());
+            let response = get(proxy.http, asked);
+            let back = response.headers().one("location");
+            assert_eq!(back, format!("{wanted}{session}"), "{asked}");
+        }
+    }
+    let own = format!("http://{}/live/c-1.ts", proxy.http);
+    let list = format!("#EXTM3U\n{own}\n/live/c-2.ts\nhttps://cdn.example.com/c-3.ts\n");
+    origin.on("/live/c.m3u8", Reply::playlist(list));
+    let id = live_id("c");
+    assert_eq!(
+        get(proxy.http, "/live/c.m3u8").text(),
+        format!(
+            "#EXTM3U\n../live/c-1.ts?spbhid={id}\n../live/c-2.ts?spbhid={id}\nhttps://cdn.example.com/c-3.ts\n"
+        )
+    );
+}
+
+#[test]
 fn variants_of_different_streams_are_each_found_at_their_own_origin() {
     let origins = [Origin::start_with_api(), Origin::start_with_api()];
     let proxy = Proxy::start(&[]);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::player::public_url::PublicUrl;
 
 pub(super) const ID: &str = "dHMuZXhhbXBsZS5jb20vbGl2ZS9h";
 const HOST: &str = "ts.example.com:18080";
@@ -21,7 +22,7 @@ fn by(host: Option<&str>, session: &str, body: &[u8]) -> Option<Vec<u8>> {
         query: None,
         session,
         playlists: session,
-        below: None,
+        way_up: None,
     };
     rewrite(body, &how)
 }
@@ -309,7 +310,7 @@ fn variables_are_put_in_before_it_is_decided_whose_a_uri_is() {
         hosts: &hosts,
         session: ID,
         playlists: ID,
-        below: None,
+        way_up: None,
     };
     let defines = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"auth\",VALUE=\"?exp=9&sig=a\"\n\
         #EXT-X-DEFINE:NAME=\"cdn\",VALUE=\"https://cdn.example.com\"\n\
@@ -344,7 +345,7 @@ fn other_playlists_have_the_session_without_its_epoch() {
         query: None,
         session: "new",
         playlists: "old",
-        below: None,
+        way_up: None,
     };
     let body = b"#EXT-X-RENDITION-REPORT:URI=\"b.m3u8\"\n#EXT-X-PART:URI=\"a\"\na.ts\n";
     let expected = "#EXT-X-RENDITION-REPORT:URI=\"b.m3u8?spbhid=old\"\n#EXT-X-PART:URI=\"a?spbhid=new\"\na.ts?spbhid=new\n";
@@ -380,7 +381,7 @@ fn memory_is_bounded_within_a_line_too() {
     let id = "x".repeat(1366);
     let hosts = PublicHosts::default();
     let mut rewriter = Rewriter {
-        up: None,
+        way_up: None,
         out: Vec::new(),
         hosts: &hosts,
         variables: Variables::new(None),
@@ -391,30 +392,37 @@ fn memory_is_bounded_within_a_line_too() {
 
 #[test]
 fn below_a_path_uris_from_the_top_become_relative() {
-    let hosts = PublicHosts::default();
-    for (path, uri, expected) in [
+    let public = PublicUrl::new("https://tv.example.com/proxy/");
+    let hosts = PublicHosts::new(Some("h.example:18080"), None).and(Some(&public));
+    let way_up = public.way_up("/live/a.m3u8");
+    let how = Rewrite {
+        hosts: &hosts,
+        query: None,
+        session: "id",
+        playlists: "id",
+        way_up: way_up.as_ref(),
+    };
+    for (uri, expected) in [
         (
-            "/live/a.m3u8",
             "/live/a.m3u8?hls_ctx=x",
             "../live/a.m3u8?hls_ctx=x&spbhid=id",
         ),
-        ("/a.m3u8", "/a-1.ts", "./a-1.ts?spbhid=id"),
-        ("/x/live/a.m3u8", "/live/b.ts", "../../live/b.ts?spbhid=id"),
-        ("/live/a.m3u8", "a-1.ts", "a-1.ts?spbhid=id"),
+        ("a-1.ts", "a-1.ts?spbhid=id"),
         (
-            "/live/a.m3u8",
-            "//other.example/a.ts",
-            "//other.example/a.ts",
+            "http://h.example:18080/live/a-1.ts?x",
+            "../live/a-1.ts?x&spbhid=id",
         ),
+        (
+            "#EXT-X-KEY:METHOD=AES-128,URI=\"//h.example:18080/k.key\"",
+            "#EXT-X-KEY:METHOD=AES-128,URI=\"../k.key?spbhid=id\"",
+        ),
+        (
+            "https://tv.example.com/proxy/live/a-1.ts",
+            "https://tv.example.com/proxy/live/a-1.ts?spbhid=id",
+        ),
+        ("//other.example/a.ts", "//other.example/a.ts"),
     ] {
-        let how = Rewrite {
-            hosts: &hosts,
-            query: None,
-            session: "id",
-            playlists: "id",
-            below: Some(path),
-        };
         let body = rewrite(uri.as_bytes(), &how).unwrap();
-        assert_eq!(String::from_utf8(body).unwrap(), expected, "{path}");
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
     }
 }

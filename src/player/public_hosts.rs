@@ -1,12 +1,16 @@
 //! Whose a URI is: this proxy's, or another server's.
 
-/// The names under which players reach this proxy: the request's `Host`, and the public name that a trusted
-/// proxy in front tells of.
+use crate::player::public_url::PublicUrl;
+
+/// The names under which players reach this proxy: the request's `Host`, the public name that a trusted proxy in front
+/// tells of, and that of the settings.
 #[derive(Debug, Default)]
 pub struct PublicHosts<'a> {
     /// The request's own.
     host: Option<Authority<'a>>,
     forwarded: Option<Authority<'a>>,
+    /// The host of `PROXY_PUBLIC_URL`.
+    told: Option<Authority<'a>>,
 }
 
 impl<'a> PublicHosts<'a> {
@@ -26,7 +30,14 @@ impl<'a> PublicHosts<'a> {
         Self {
             host: host.map(|host| Authority::of(host.as_bytes())),
             forwarded: forwarded.and_then(first),
+            told: None,
         }
+    }
+
+    /// The same and the host of `PROXY_PUBLIC_URL`, where that is set.
+    pub fn and(self, public: Option<&'a PublicUrl>) -> Self {
+        let told = public.map(|url| Authority::of(url.authority().as_bytes()));
+        Self { told, ..self }
     }
 
     /// Whether a request for the URI comes to this proxy: a relative reference that is no bare fragment, or one
@@ -60,7 +71,9 @@ impl<'a> PublicHosts<'a> {
         let asked = Authority::of(&authority[userinfo..]);
         let own = |host: &Authority<'_>| asked.is(host, default_ports);
         let public = |host: &Authority<'_>| asked.may_be(host);
-        self.host.as_ref().is_some_and(own) || self.forwarded.as_ref().is_some_and(public)
+        self.host.as_ref().is_some_and(own)
+            || self.told.as_ref().is_some_and(own)
+            || self.forwarded.as_ref().is_some_and(public)
     }
 }
 
@@ -144,6 +157,15 @@ mod tests {
             let hosts = PublicHosts::new(host, None);
             assert_eq!(hosts.serves(uri.as_bytes()), ours, "{host:?} {uri}");
         }
+    }
+
+    #[test]
+    fn the_host_of_the_settings_is_ours() {
+        let public = PublicUrl::new("https://tv.example.com/proxy/");
+        let hosts = PublicHosts::new(Some("10.0.0.1:18080"), None).and(Some(&public));
+        assert!(hosts.serves(b"https://tv.example.com/proxy/a.ts"));
+        assert!(hosts.serves(b"http://10.0.0.1:18080/a.ts"));
+        assert!(!hosts.serves(b"https://tv.example.com:8443/a.ts"));
     }
 
     #[test]
