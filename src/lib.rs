@@ -25,7 +25,7 @@
 //! this.
 //!
 //! ```text
-//! main → lab → {app, dist} → {player, api} → {channel, metrics} → {cache, locate} → {server, upstream}
+//! main → lab → {app, dist} → {player, api} → {channel, metrics} → {cache, locate, hooks} → {server, upstream}
 //!      → {listener, balancer} → {stream, config, files} → {http, media, runtime}
 //! ```
 //!
@@ -73,6 +73,8 @@
 //! | splice | a channel goes on from another origin connection, in the same responses |
 //! | playlist, segment | HLS: the list (`.m3u8`), and the media files that it names |
 //! | session | an HLS player's context; its id, `spbhid`, is the stream's URL in base64url |
+//! | hook | another program that decides who may watch (`on_play`), or is told who has watched (`on_stop`) |
+//! | watch | a viewer's watching, from its `on_play` to its `on_stop` |
 //! | fill, wait, hit | shared HLS answers: the first request fetches, others wait for it, later ones find it in memory |
 
 mod api;
@@ -83,6 +85,7 @@ mod channel;
 pub mod config;
 pub mod dist;
 mod files;
+mod hooks;
 mod http;
 pub mod lab;
 mod listener;

@@ -21,6 +21,7 @@ use crate::cache::counters::Snapshot;
 use crate::channel::Channels;
 use crate::config::Config;
 use crate::files::Files;
+use crate::hooks::Hooks;
 use crate::http::host::is_near;
 use crate::listener::{Admission, Closing};
 use crate::logging::LogFormat;
@@ -76,6 +77,7 @@ pub struct Proxy {
     upgrade_grace: Duration,
     balancer: Arc<dyn Balancer>,
     hls: Arc<HlsState>,
+    hooks: Arc<Hooks>,
     program: Program,
     tasks: Tasks,
 }
@@ -121,12 +123,13 @@ impl Proxy {
             None => listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?,
         };
         let capacity = Capacity::new(config, &limits);
-        let parts = Parts::build(config, &capacity, &limits)?;
+        let name = ProxyName::random();
+        let parts = Parts::build(config, &capacity, &limits, &name.full)?;
         if let Some(predecessor) = &inherited.predecessor {
             let handover = Handover::receive(predecessor, HANDOVER_TIME);
             parts.take_over(handover.map_err(StartError::Handover)?);
         }
-        let name = ProxyName::random();
+        parts.hooks.start()?;
         let players = players_endpoint(config, &capacity, &parts, &name, players)?;
         let status = {
             let (stats, address) = (parts.stats.clone(), players.address().to_string());
@@ -184,6 +187,7 @@ impl Proxy {
             upgrade_grace: config.upgrade_grace,
             balancer: parts.balancer,
             hls: parts.hls,
+            hooks: parts.hooks,
             program,
             tasks,
         })
@@ -241,6 +245,8 @@ impl Proxy {
         }
         self.players.await_empty(Instant::now());
         self.operators.await_empty(Instant::now());
+        self.hooks
+            .drain(Instant::now() + self.hooks.time_to_end(self.grace));
         self.tasks.end();
         info!("ended");
     }
@@ -273,9 +279,12 @@ impl Proxy {
         self.players.close(Closing::Release);
         self.operators.close(Closing::Release);
         self.channels.stop();
-        self.players.await_empty(end);
+        // Whoever is cut has its `on_stop` within the grace time, too.
+        self.players
+            .await_empty(end - self.hooks.time_to_end(grace));
         self.operators
             .await_empty(end.min(Instant::now() + Duration::from_millis(500)));
+        self.hooks.drain(end);
         self.tasks.end();
         info!("ended");
     }
@@ -316,6 +325,7 @@ fn players_endpoint(
             .clone()
             .map_or_else(Files::embedded, Files::directory),
         live: LiveRelay::threads(capacity.streams),
+        hooks: parts.hooks.clone(),
     });
     let settings = EndpointSettings {
         profile: ServerProfile::Players,

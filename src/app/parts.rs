@@ -8,7 +8,8 @@ use crate::balancer::memory::Memory;
 use crate::balancer::redis::{Redis, RedisError};
 use crate::cache::HlsCache;
 use crate::channel::{ChannelSettings, Channels};
-use crate::config::{Config, LoadBalancerType};
+use crate::config::{Config, HookList, LoadBalancerType};
+use crate::hooks::{HookSettings, Hooks};
 use crate::locate::{ApiPoller, LocatorSettings, OriginLocator};
 use crate::metrics::Metrics;
 use crate::player::hls::state::HlsState;
@@ -41,10 +42,11 @@ pub struct Parts {
     /// What HLS remembers between requests.
     pub hls: Arc<HlsState>,
     pub channels: Arc<Channels>,
+    pub hooks: Arc<Hooks>,
 }
 
 impl Parts {
-    /// Builds the parts as the settings want them; for as much as fits. Blocks until Redis has answered, where one is used.
+    /// Builds the parts as the settings want them, for as much as fits and for a proxy of that name. Blocks until Redis has answered, where one is used.
     ///
     /// # Errors
     /// [`StartError::Redis`] when Redis does not answer, [`StartError::System`] when the metrics cannot be set up.
@@ -52,6 +54,7 @@ impl Parts {
         config: &Config,
         capacity: &Capacity,
         limits: &Limits,
+        name: &str,
     ) -> Result<Self, StartError> {
         let redis = match config.load_balancer_type {
             LoadBalancerType::Memory => None,
@@ -85,8 +88,17 @@ impl Parts {
                 max_streams: capacity.streams,
             },
         );
+        let urls = |list: &Option<HookList>| list.as_ref().map_or_else(Vec::new, |it| it.0.clone());
+        let hooks = Hooks::new(HookSettings {
+            on_play: urls(&config.on_play),
+            on_stop: urls(&config.on_stop),
+            timeout: config.hook_timeout,
+            fail: config.hook_fail,
+            name: name.to_owned(),
+        });
         Ok(Self {
             balancer,
+            hooks,
             redis,
             metrics,
             client,

@@ -13,11 +13,13 @@ use crate::logging::Clean;
 const SHOWN: usize = 200;
 
 /// Settings whose values never reach a terminal or a log. Where there is a setting `…_file`, the value may stand in a file.
-pub(super) const SECRETS: [&str; 4] = [
+pub(super) const SECRETS: [&str; 6] = [
     "system_api_token",
     "redis_password",
     "redis_url",
     "origin_api_auth",
+    "on_play",
+    "on_stop",
 ];
 
 /// The end of a start: either a line that says what is wrong, or the text of `--help` or `--version`.

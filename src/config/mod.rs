@@ -7,6 +7,7 @@
 
 mod dotenv;
 mod error;
+mod hook;
 mod listen;
 mod names;
 mod packages;
@@ -27,6 +28,7 @@ use crate::logging::LogFormat;
 use log::LevelFilter;
 
 pub use error::ConfigError;
+pub use hook::{HookFail, HookList, HookUrl};
 pub use listen::Listen;
 pub use packages::{Package, PrintArgs, Shell};
 pub use sources::{command_line, parse, parse_from};
@@ -195,6 +197,22 @@ pub struct Config {
     /// A shared stream whose origin breaks off is looked for this long, and goes on in the same responses; 0s is not at all
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::wait)]
     pub live_resume: Duration,
+
+    /// http:// URLs, with commas between, that are asked by SRS's on_play before somebody may watch
+    #[arg(long, value_name = "LIST", value_parser = HookList::parse)]
+    pub on_play: Option<HookList>,
+
+    /// http:// URLs, with commas between, that are told by SRS's on_stop that somebody has stopped watching
+    #[arg(long, value_name = "LIST", value_parser = HookList::parse)]
+    pub on_stop: Option<HookList>,
+
+    /// Longest wait for the answer of a hook
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::timeout)]
+    pub hook_timeout: Duration,
+
+    /// What a viewer gets while a hook does not answer: refuse is a 403, allow the stream
+    #[arg(long, value_name = "WHAT", default_value = "refuse", value_enum)]
+    pub hook_fail: HookFail,
 }
 
 impl Config {

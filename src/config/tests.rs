@@ -131,6 +131,10 @@ fn every_setting_is_taken_from_each_source() {
         ("gop_cache", "off"),
         ("live_buffer", "1MiB"),
         ("live_resume", "0s"),
+        ("on_play", "http://a/x?k=v,http://b/"),
+        ("on_stop", "http://c/"),
+        ("hook_timeout", "17s"),
+        ("hook_fail", "allow"),
     ];
     assert_eq!(values.map(|(id, _)| id.to_owned()).to_vec(), {
         let order = |id: &String| values.iter().position(|(name, _)| name == id);
@@ -210,6 +214,12 @@ fn every_setting_is_taken_from_each_source() {
         assert_eq!(
             (config.live_buffer, config.live_resume.as_secs()),
             (1 << 20, 0)
+        );
+        let urls = |list: &Option<HookList>| list.as_ref().map_or(0, |list| list.0.len());
+        assert_eq!((urls(&config.on_play), urls(&config.on_stop)), (2, 1));
+        assert_eq!(
+            (config.hook_timeout.as_secs(), config.hook_fail),
+            (17, HookFail::Allow)
         );
         assert!(config.trusted_proxies.contains("10.1.1.1".parse().unwrap()));
         assert_eq!(

@@ -3,6 +3,7 @@
 use crate::cache::HlsCache;
 use crate::channel::Channels;
 use crate::files::Files;
+use crate::hooks::Hooks;
 use crate::locate::OriginLocator;
 use crate::player::hls::state::HlsState;
 use crate::player::live_list::LiveList;
@@ -35,4 +36,6 @@ pub struct PlayerContext {
     pub channels: Arc<Channels>,
     /// The threads that relay live streams to one viewer each.
     pub live: Arc<Pool<Box<LiveRelay>>>,
+    /// Who may watch, and who watches.
+    pub hooks: Arc<Hooks>,
 }

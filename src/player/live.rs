@@ -6,6 +6,7 @@ use crate::channel::{
 };
 use crate::http::Headers;
 use crate::media::format::Format;
+use crate::player::admission;
 use crate::player::context::PlayerContext;
 use crate::player::fetch::{
     FetchLog, FetchOptions, FetchOutcome, FetchRequest, Fetched, fetch, fetch_logging,
@@ -30,9 +31,12 @@ const REOPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a request for a live stream: with its channel's pieces where it may be shared, else with an origin
 /// connection of its own.
-pub fn live(context: &Arc<PlayerContext>, mut exchange: Exchange, request: &MediaRequest) {
+pub fn live(context: &Arc<PlayerContext>, exchange: Exchange, request: &MediaRequest) {
     let Some(stream) = &request.stream else {
         return exchange.problem(400, "This URL names no stream.");
+    };
+    let Some(mut exchange) = admission::live(&context.hooks, exchange, stream) else {
+        return;
     };
     let Some(key) = channel_key(context, &exchange, request, stream) else {
         return alone(context, exchange, request, stream);

@@ -2,8 +2,9 @@
 //!
 //! [`router`] parses a request once into a [`request::MediaRequest`] and hands it to a handler: [`live`] for streams
 //! without an end, [`hls`] for playlists and segments, [`pages`] for static files, [`live_list`] for what is live. The handlers get an answer from an
-//! origin by [`fetch`] and pass it on by [`relay`]. What they share is in [`context::PlayerContext`].
+//! origin by [`fetch`] and pass it on by [`relay`]. [`admission`] asks the hooks who may watch. What they share is in [`context::PlayerContext`].
 
+mod admission;
 pub mod context;
 mod fetch;
 pub mod hls;

@@ -77,6 +77,8 @@ pub struct AccessRecord {
     pub routine: bool,
     /// Whether there is a log line at all.
     pub logged: bool,
+    /// Is told, too, when the request ends, and let go of then: a viewer's watching.
+    pub watch: Option<Arc<dyn RequestObserver>>,
     until_head: Option<Duration>,
     observer: Arc<dyn RequestObserver>,
     ended: bool,
@@ -105,6 +107,7 @@ impl AccessRecord {
             level: Level::Info,
             routine: false,
             logged: true,
+            watch: None,
             until_head: None,
             observer,
             ended: false,
@@ -148,6 +151,9 @@ impl AccessRecord {
             return;
         }
         self.observer.ended(self);
+        if let Some(watch) = self.watch.take() {
+            watch.ended(self);
+        }
         if !self.logged {
             return;
         }

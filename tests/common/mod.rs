@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod flv;
 pub mod head;
 pub mod hls;
+pub mod hooks;
 pub mod hostile;
 pub mod lab;
 pub mod live;

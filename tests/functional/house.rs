@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 11] = [
     &["app", "dist"],
     &["player", "api"],
     &["channel", "metrics"],
-    &["cache", "locate"],
+    &["cache", "locate", "hooks"],
     &["server", "upstream"],
     &["listener", "balancer"],
     &["stream", "config", "files"],

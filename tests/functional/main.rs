@@ -10,6 +10,7 @@ mod api;
 mod files;
 mod fixture;
 mod hls;
+mod hooks;
 mod hostile;
 mod house;
 mod http;

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 43] = [
+const SETTINGS: [(&str, &str, &str); 47] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
@@ -84,6 +84,10 @@ const SETTINGS: [(&str, &str, &str); 43] = [
     ("--gop-cache", "PROXY_GOP_CACHE", "on"),
     ("--live-buffer", "PROXY_LIVE_BUFFER", "256MiB"),
     ("--live-resume", "PROXY_LIVE_RESUME", "10s"),
+    ("--on-play", "PROXY_ON_PLAY", "none"),
+    ("--on-stop", "PROXY_ON_STOP", "none"),
+    ("--hook-timeout", "PROXY_HOOK_TIMEOUT", "3s"),
+    ("--hook-fail", "PROXY_HOOK_FAIL", "refuse"),
 ];
 
 /// A run of the binary in an empty directory of its own, without settings of the one who tests.
@@ -243,6 +247,8 @@ fn each_bad_value_is_named_in_one_line() {
         ("--gop-cache", "1"),
         ("--live-buffer", "much"),
         ("--live-resume", "10"),
+        ("--hook-timeout", "0s"),
+        ("--hook-fail", "maybe"),
     ];
     for (flag, name, _) in SETTINGS {
         let secret = match flag {
@@ -250,6 +256,8 @@ fn each_bad_value_is_named_in_one_line() {
             "--redis-password" => Some("no\ngood"),
             "--redis-url" => Some("http://no:good@host"),
             "--origin-api-auth" => Some("nogood"),
+            "--on-play" => Some("127.0.0.1:8085/?key=nogood"),
+            "--on-stop" => Some("http://:0/?key=nogood"),
             _ => None,
         };
         let value = secret.unwrap_or_else(|| bad.iter().find(|(bad, _)| *bad == flag).unwrap().1);
