@@ -50,6 +50,11 @@ pub fn suspect(origin: &Origin) -> String {
     format!("srs-stream-proxy:suspect:{}", lasting_id(origin))
 }
 
+/// There for a while after an operator has removed the origin: who knows it by a heartbeat of before forgets it.
+pub fn removed(id: &str) -> String {
+    format!("srs-stream-proxy:removed:{id}")
+}
+
 /// What one of our proxies tells of the streams that it serves.
 pub fn proxy(name: &str) -> String {
     format!("srs-stream-proxy:proxy:{name}")

@@ -279,7 +279,8 @@ impl Balancer for Redis {
         }
     }
 
-    /// Other proxies that know the origin by its heartbeats may write it anew until these end.
+    /// Other proxies forget it when they look next, within a second. The mark is there for as long as they would know the
+    /// origin otherwise, for one of them may have lost its connection to Redis meanwhile.
     fn remove(&self, id: &str) -> Result<bool, Unavailable> {
         let origins = self.shared.memory.snapshot();
         let Some((origin, ..)) = origins.iter().find(|(origin, ..)| origin.id() == id) else {
@@ -290,7 +291,11 @@ impl Balancer for Redis {
         delete.arg(&name);
         delete.arg(keys::drain(origin)).arg(keys::suspect(origin));
         let leave = eval(keys::BURY, &[keys::ALL_SERVERS], &[&name]);
-        match self.client.ask(vec![delete, leave]).as_deref() {
+        let mut mark = cmd("SET");
+        let life = self.shared.ttl.as_millis().max(1000);
+        mark.arg(keys::removed(id)).arg("1");
+        mark.arg("PX").arg(life.to_string());
+        match self.client.ask(vec![mark, delete, leave]).as_deref() {
             Ok(answers) => {
                 for answer in answers {
                     if let Value::ServerError(error) = answer {

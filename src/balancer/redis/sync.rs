@@ -5,6 +5,7 @@ use crate::balancer::redis::cache::{CachedPin, SharedTables};
 use crate::balancer::redis::keys;
 use crate::balancer::redis::pipeline::send;
 use crate::balancer::redis::server::Server;
+use log::info;
 use redis::{Cmd, Connection, RedisError, Value, cmd};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ impl OriginSync {
         }
     }
 
-    /// Reads origins, drains and suspicions, in three round trips. After a loss writes what this proxy
+    /// Reads origins, drains, suspicions and removals, in three round trips. After a loss writes what this proxy
     /// knows first.
     ///
     /// # Errors
@@ -173,16 +174,28 @@ impl OriginSync {
         self.seen.insert(key, server.update_at);
     }
 
-    /// Drains and suspicions of the origins that are known.
+    /// Drains, suspicions and removals of the origins that are known.
     fn read_states(&mut self, connection: &mut Connection) -> Result<(), RedisError> {
         use crate::balancer::Balancer;
         let memory = &self.shared.memory;
         let origins = memory.snapshot();
         let drains = origins.iter().map(|(origin, ..)| keys::drain(origin));
         let suspicions = origins.iter().map(|(origin, ..)| keys::suspect(origin));
-        let names: Vec<String> = drains.chain(suspicions).collect();
+        let removed = origins
+            .iter()
+            .map(|(origin, ..)| keys::removed(&origin.id()));
+        let names: Vec<String> = drains.chain(suspicions).chain(removed).collect();
         let mut drains = get_all(connection, &names)?;
-        let suspicions = drains.split_off(origins.len().min(drains.len()));
+        let mut suspicions = drains.split_off(origins.len().min(drains.len()));
+        let removed = suspicions.split_off(origins.len().min(suspicions.len()));
+        for ((origin, ..), mark) in origins.iter().zip(removed) {
+            // One that is on the list has sent a heartbeat since.
+            let id = origin.id();
+            if mark != Value::Nil && !self.seen.contains_key(&keys::server(&id)) {
+                let _ = memory.remove(&id); // memory is always there
+                info!("origin {id} is removed by an operator, at another proxy");
+            }
+        }
         let before = std::mem::take(&mut self.suspicions);
         for (((origin, _, draining), drain), (name, suspicion)) in origins
             .iter()

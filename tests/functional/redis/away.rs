@@ -1,7 +1,7 @@
 //! Redis is away, frozen, emptied, not to be had at all, or holds what nobody can read.
 
 use crate::common::client::Client;
-use crate::common::fetch::{get, post};
+use crate::common::fetch::{fetch, get, post};
 use crate::common::process::own_binary;
 use crate::common::proxy::Proxy;
 use crate::common::redis::RedisServer;
@@ -57,6 +57,8 @@ fn redis_dies_and_comes_back_empty() {
             .is_some_and(|code| code != 0)
     );
     assert_eq!(post(left.api, &path, &[], b"").status(), 503);
+    let removed = path.trim_end_matches("/drain");
+    assert_eq!(fetch(left.api, "DELETE", removed, &[]).status(), 503);
 
     redis.restart();
     for proxy in [&left, &right] {

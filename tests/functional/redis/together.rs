@@ -3,7 +3,7 @@
 
 use crate::common::answer::{Answer, Reply};
 use crate::common::client::Client;
-use crate::common::fetch::{get, get_with, post};
+use crate::common::fetch::{fetch, get, get_with, post};
 use crate::common::hls::{live_id, uris};
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
@@ -13,7 +13,7 @@ use crate::common::shared::{
 };
 use crate::common::wait::{wait_for, wait_until};
 use crate::common::{ABOUT_A_SECOND, SOON};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -350,6 +350,105 @@ fn operators_see_which_proxy_serves_what() {
             (&json!(1), &json!(3))
         );
         assert_eq!(origins[0]["proxies"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
+fn an_origin_that_is_removed_at_one_is_gone_from_all() {
+    let redis = RedisServer::start();
+    let (one, two) = (origin("one"), origin("two"));
+    let (left, right) = (redis.proxy(&[]), redis.proxy(&[]));
+    left.register(&one);
+    right.register(&two);
+    wait_known(&left, 2);
+    wait_known(&right, 2);
+    let path = format!("/api/v1/origins/{}", id(&one));
+    let drain = format!("{path}/drain");
+    assert_eq!(post(left.api, &drain, &[], b"").status(), 200);
+    assert_eq!(fetch(right.api, "DELETE", &path, &[]).status(), 200);
+    assert_eq!(redis.json(ALL), json!([key(&two)]));
+    assert_eq!(redis.get(&key(&one)), None);
+    wait_known(&left, 1);
+    assert_eq!(state(&left, &id(&one)), "unknown");
+    for (n, proxy) in [&left, &right].into_iter().enumerate() {
+        assert_eq!(word(proxy.http, &format!("/live/{n}.flv")), "two");
+    }
+    assert_eq!(fetch(left.api, "DELETE", &path, &[]).status(), 404);
+    // Its next heartbeat brings it back, and it is not drained any more.
+    left.register(&one);
+    wait_until("both know it again", ABOUT_A_SECOND, || {
+        [&left, &right].map(|proxy| state(proxy, &id(&one))) == ["alive", "alive"]
+    });
+}
+
+#[test]
+fn each_proxy_has_the_table_of_all_and_their_sums() {
+    let (redis, origin) = (RedisServer::start(), Origin::start());
+    let live = origin.live_flv("/live/show.flv");
+    let segment = Reply::ok("video/MP2T", vec![7; 100_000]);
+    origin.on("/live/a-1.ts", segment);
+    let proxies = [redis.proxy(&[]), redis.proxy(&[])];
+    proxies[0].register(&origin);
+    proxies.iter().for_each(|proxy| wait_known(proxy, 1));
+    let segment = format!("/live/a-1.ts?spbhid={}", live_id("a"));
+    let mut viewers = Vec::new();
+    // The first serves one viewer and three segments, the second two viewers and two segments.
+    for (proxy, watch, segments) in [(&proxies[0], 1, 3), (&proxies[1], 2, 2)] {
+        for _ in 0..watch {
+            let mut viewer = Client::connect(proxy.http);
+            viewer.request("GET", "/live/show.flv", &[]);
+            let mut body = live.next();
+            body.send(b"x");
+            assert_eq!(viewer.read_head(SOON).status, 200);
+            viewers.push((viewer, body));
+        }
+        for _ in 0..segments {
+            assert_eq!(get(proxy.http, &segment).body.len(), 100_000);
+        }
+    }
+    let own_name = |proxy: &Proxy| api(proxy, "/api/v1/streams")["proxy"].clone();
+    let names = [own_name(&proxies[0]), own_name(&proxies[1])];
+    for (number, proxy) in proxies.iter().enumerate() {
+        let view = wait_for("the sums are whole", SOON, || {
+            let view = api(proxy, "/api/v1/streams");
+            let totals = &view["totals"];
+            let whole = totals["requests"] == 8
+                && totals["viewers"] == 3
+                && totals["bytes"].as_u64() >= Some(500_003);
+            whole.then_some(view)
+        });
+        let table = view["proxies"].as_array().expect("a table");
+        let column = |name: &str| -> Vec<Value> {
+            let mut values: Vec<Value> = table.iter().map(|row| row[name].clone()).collect();
+            // The one that is asked comes first.
+            if number == 1 {
+                values.reverse();
+            }
+            values
+        };
+        assert_eq!(column("proxy"), names);
+        assert_eq!(
+            column("players"),
+            [0, 1].map(|n| json!(proxies[n].http.to_string()))
+        );
+        assert_eq!(column("version"), [env!("CARGO_PKG_VERSION"); 2]);
+        assert_eq!(column("viewers"), [1, 2]);
+        assert_eq!(column("requests"), [4, 4]);
+        for row in table {
+            let started = row["started"].as_str().expect("a time");
+            humantime::parse_rfc3339(started).expect("a time of RFC 3339");
+        }
+        // Two streams, though both serve them; three of five segments came from memory.
+        let totals = &view["totals"];
+        assert_eq!(
+            (&totals["streams"], &totals["origins"]),
+            (&json!(2), &json!(1))
+        );
+        let cache = &totals["hls_cache"];
+        assert_eq!((&cache["hits"], &cache["fetches"]), (&json!(3), &json!(2)));
+        assert_eq!(cache["saved"], 3, "requests that no origin had");
+        let sum: u64 = table.iter().filter_map(|row| row["bytes"].as_u64()).sum();
+        assert_eq!(totals["bytes"], sum);
     }
 }
 
