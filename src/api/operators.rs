@@ -401,12 +401,13 @@ impl Operators {
         if players.is_closing() {
             return exchange.problem(503, "The proxy is ending: it takes no new players.");
         }
-        if players.is_full() {
-            let message = "All connections are in use: new players have to wait.";
-            return exchange.problem(503, message);
-        }
+        // On a small host there are as many workers as connections: the workers tell more.
         if self.facts.server.is_busy() {
             let message = "All workers are busy: players who ask for HLS are turned away.";
+            return exchange.problem(503, message);
+        }
+        if players.is_full() {
+            let message = "All connections are in use: new players have to wait.";
             return exchange.problem(503, message);
         }
         if self.balancer.shared().is_some_and(|shared| !shared.up) {

@@ -59,6 +59,8 @@ pub enum NextAttempt {
 pub struct OriginLookup<'a> {
     shared: &'a Shared,
     request: LookupRequest<'a>,
+    /// The stream's name in pins, probes and news; see [`StreamNames`](crate::locate::names::StreamNames).
+    name: Option<StreamUrl>,
     status: PublishStatus,
     looked: Looked,
     /// Where the stream was pinned when the look-up began.
@@ -101,6 +103,9 @@ impl<'a> OriginLookup<'a> {
         Self {
             shared,
             request,
+            name: request
+                .stream
+                .map(|stream| shared.names.name_of(stream).into_owned()),
             status: PublishStatus::default(),
             looked: Looked::No,
             pin: None,
@@ -185,9 +190,10 @@ impl<'a> OriginLookup<'a> {
             return self.plan(candidates);
         };
         if self.looked == Looked::No {
-            self.pin = self.shared.balancer.pinned(stream);
+            self.pin = self.pinned();
             self.looked = Looked::ForPin;
             self.look_for_pin(stream, candidates);
+            self.learn_name(stream);
             let plan = self.plan(candidates);
             let first = plan.attempts.first().map(|attempt| attempt.reason);
             let settled = |reason: AttemptReason| {
@@ -205,12 +211,31 @@ impl<'a> OriginLookup<'a> {
             // Between two attempts: the stream may be published by now, and news of the last attempt may void a hit.
             self.status = self.look(stream, candidates, ROUND_GAP, None);
         }
+        self.learn_name(stream);
         self.missed.extend(self.status.misses.iter().cloned());
         let poller = &self.shared.poller;
         self.shared
             .history
             .settle(|stream, id, at| poller.said_since(stream, id, at));
         self.plan(candidates)
+    }
+
+    /// Where the stream is pinned now.
+    fn pinned(&self) -> Option<Candidate> {
+        self.shared.balancer.pinned(self.name.as_ref()?)
+    }
+
+    /// Takes from what the APIs say whether the stream is the default vhost's.
+    fn learn_name(&mut self, stream: &StreamUrl) {
+        if self.status.hits.is_empty() {
+            return;
+        }
+        self.shared.names.listed(stream, self.status.exact);
+        let name = self.shared.names.name_of(stream);
+        if self.name.as_ref() != Some(&*name) {
+            self.name = Some(name.into_owned());
+            self.pin = self.pinned();
+        }
     }
 
     /// Asks the APIs whether the stream is still where it is pinned.
@@ -258,7 +283,8 @@ impl<'a> OriginLookup<'a> {
         pin: Option<&Candidate>,
         until: Option<Instant>,
     ) -> PublishStatus {
-        let mut news = self.shared.history.news(stream, Instant::now());
+        let name = self.name.as_ref().unwrap_or(stream);
+        let mut news = self.shared.history.news(name, Instant::now());
         let newest = news.iter().map(|(_, at)| *at).max();
         if let Some(until) = until {
             // A listing that has led nowhere does not end the waiting for another.
@@ -316,9 +342,9 @@ impl<'a> OriginLookup<'a> {
             found: self.found.as_ref() == Some(id),
             serves_unlisted: listing == Listing::Missed && serves_unlisted(),
             doubted: self
-                .request
-                .stream
-                .is_some_and(|stream| probes.was_silent(stream, id)),
+                .name
+                .as_ref()
+                .is_some_and(|name| probes.was_silent(name, id)),
             tried: self.tried.get(id).copied().unwrap_or_default(),
         }
     }
@@ -334,9 +360,7 @@ impl<'a> OriginLookup<'a> {
         (tried.unreachable, tried.timed_out_early) = (false, false);
         self.unlisted += usize::from(reason == AttemptReason::Unlisted);
         self.after_5xx = self.after_5xx.map(|asked| asked + 1);
-        if let (Some(stream), true, true) =
-            (self.request.stream, reason.is_guess(), timeout.is_some())
-        {
+        if let (Some(stream), true, true) = (&self.name, reason.is_guess(), timeout.is_some()) {
             let probe = self
                 .shared
                 .probes
@@ -403,8 +427,9 @@ impl<'a> OriginLookup<'a> {
         }
         self.held = true;
         self.status = self.ask_apis(stream, candidates, now, None, Some(end));
+        self.learn_name(stream);
         let listed = |id: &OriginId| self.status.hits.contains(id);
-        let pin = self.shared.balancer.pinned(stream);
+        let pin = self.pinned();
         let before = self.pin.as_ref().map(|pin| &pin.id);
         self.found = pin
             .map(|pin| pin.id)
@@ -461,7 +486,7 @@ impl<'a> OriginLookup<'a> {
     }
 
     fn served(&mut self, at: &Candidate, reason: AttemptReason) -> Verdict {
-        let Some((stream, format)) = self.request.stream.zip(self.request.wanted.pin_format())
+        let Some((stream, format)) = self.name.as_ref().zip(self.request.wanted.pin_format())
         else {
             return Verdict::Deliver;
         };
@@ -482,7 +507,7 @@ impl<'a> OriginLookup<'a> {
     }
 
     fn not_there(&mut self, at: &Candidate, reason: AttemptReason) -> Verdict {
-        let Some(stream) = self.request.stream else {
+        let Some(stream) = &self.name else {
             return Verdict::TryNext;
         };
         if reason.is_listed() {
@@ -526,7 +551,7 @@ impl<'a> OriginLookup<'a> {
         let tried = self.tried.entry(at.id.clone()).or_default();
         tried.timed_out_early = timeout.is_some();
         self.strike(at, reason);
-        let Some((stream, format)) = self.request.stream.zip(self.request.wanted.pin_format())
+        let Some((stream, format)) = self.name.as_ref().zip(self.request.wanted.pin_format())
         else {
             return match timeout {
                 Some(_) => Verdict::TryNext,
@@ -547,7 +572,7 @@ impl<'a> OriginLookup<'a> {
     }
 
     fn strike(&self, at: &Candidate, reason: AttemptReason) {
-        if let Some(stream) = self.request.stream
+        if let Some(stream) = &self.name
             && reason.counts_failures()
             && self.shared.history.strike(&at.id, stream)
         {

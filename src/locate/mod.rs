@@ -52,6 +52,7 @@ mod attempt;
 mod history;
 mod locator;
 mod lookup;
+mod names;
 mod order;
 mod origin_api;
 mod poller;

@@ -3,6 +3,7 @@
 use crate::balancer::Balancer;
 use crate::config::TryUnlisted;
 use crate::locate::history::History;
+use crate::locate::names::StreamNames;
 use crate::locate::poller::ApiPoller;
 use crate::locate::probe::ProbeLimiter;
 use crate::locate::wanted::Wanted;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub poller: ApiPoller,
     pub probes: ProbeLimiter,
     pub history: History,
+    pub names: StreamNames,
     pub settings: LocatorSettings,
     /// Places of players that wait for a publisher of their live stream.
     waiting_live: Arc<Semaphore>,
@@ -48,6 +50,7 @@ impl Shared {
             poller,
             probes: ProbeLimiter::default(),
             history: History::default(),
+            names: StreamNames::default(),
             settings,
             waiting_live: Semaphore::new(live),
             waiting_short: Semaphore::new(MAX_WAITING_SHORT),

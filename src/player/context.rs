@@ -11,7 +11,9 @@ use crate::player::live_relay::LiveRelay;
 use crate::player::public_url::PublicUrl;
 use crate::player::waits::OriginWaits;
 use crate::runtime::pool::Pool;
-use crate::stream::stats::StreamStats;
+use crate::stream::origin_id::OriginId;
+use crate::stream::stats::{ByteCounter, StreamStats, Viewer};
+use crate::stream::url::StreamUrl;
 use crate::upstream::OriginClient;
 use crate::upstream::forwarding::Forwarding;
 use std::sync::Arc;
@@ -38,4 +40,25 @@ pub struct PlayerContext {
     pub live: Arc<Pool<Box<LiveRelay>>>,
     /// Who may watch, and who watches.
     pub hooks: Arc<Hooks>,
+}
+
+impl PlayerContext {
+    /// A playlist or a segment of a stream is served; see [`StreamStats::touch`]. The stream is counted under the
+    /// locator's name for it.
+    pub fn touch(
+        &self,
+        stream: &StreamUrl,
+        origin: &OriginId,
+        address: &str,
+        player: Option<u64>,
+    ) -> ByteCounter {
+        let name = self.locator.name_of(stream);
+        self.stats.touch(&name, origin, address, player)
+    }
+
+    /// A live viewer of a stream comes; see [`StreamStats::live`].
+    pub fn live_viewer(&self, stream: &StreamUrl, origin: &OriginId, address: &str) -> Viewer {
+        let name = self.locator.name_of(stream);
+        self.stats.live(&name, origin, address)
+    }
 }

@@ -211,7 +211,7 @@ fn deliver(
         ..ResponseHead::default()
     };
     exchange.forget_request();
-    let stats = context.stats.live(stream, &source.origin, &source.address);
+    let stats = context.live_viewer(stream, &source.origin, &source.address);
     let stats = stats.listed(exchange.client_tag());
     let body = exchange.start(&head).ok()?;
     Some(Delivery::new(body, stats))
@@ -245,7 +245,7 @@ impl Again {
     fn goes_on(&self, fetched: Fetched) -> Opened {
         if let Some(stream) = &self.request.stream {
             let (origin, address) = (&fetched.origin.id, &fetched.address);
-            self.context.stats.touch(stream, origin, address, None);
+            self.context.touch(stream, origin, address, None);
         }
         opened(fetched)
     }
@@ -275,10 +275,7 @@ impl Reopen for Again {
         })?;
         let path = self.request.target.split('?').next().unwrap_or_default();
         let format = PinFormat::Live(format(path));
-        context
-            .locator
-            .balancer()
-            .pin(stream, &fetched.origin.id, format);
+        context.locator.moved(stream, &fetched.origin.id, format);
         Some(self.goes_on(fetched))
     }
 
@@ -364,7 +361,7 @@ fn answer(
                 address,
                 response,
             } = fetched;
-            let meter = context.stats.touch(stream, &origin.id, &address, None);
+            let meter = context.touch(stream, &origin.id, &address, None);
             relay(exchange, response, Piece::Segment, &meter);
         }
         FetchOutcome::Fetched(fetched) if fetched.response.status == 200 && !exchange.is_head() => {
@@ -373,7 +370,7 @@ fn answer(
                 address,
                 response,
             } = fetched;
-            let viewer = context.stats.live(stream, &origin.id, &address);
+            let viewer = context.live_viewer(stream, &origin.id, &address);
             let viewer = viewer.listed(exchange.client_tag());
             let relay = LiveRelay {
                 exchange,
@@ -396,7 +393,7 @@ fn answer(
                 address,
                 response,
             } = fetched;
-            let meter = context.stats.touch(stream, &origin.id, &address, None);
+            let meter = context.touch(stream, &origin.id, &address, None);
             relay(exchange, response, Piece::Live, &meter);
         }
         FetchOutcome::Buffered(answer) => answer.answer(exchange),

@@ -1,8 +1,6 @@
 //! How many short requests wait for one origin's answer: a silent origin must not take every worker.
 
-use crate::balancer::Balancer;
 use crate::stream::origin_id::OriginId;
-use crate::stream::url::StreamUrl;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,17 +29,8 @@ impl OriginWaits {
         })
     }
 
-    /// Counts a request for this stream. `None` where as many wait for the stream's origin as may.
-    pub fn begin(
-        self: &Arc<Self>,
-        balancer: &dyn Balancer,
-        stream: Option<&StreamUrl>,
-    ) -> Option<OriginWait> {
-        let origin = stream.and_then(|stream| balancer.pinned(stream));
-        self.begin_at(origin.map(|origin| origin.id))
-    }
-
-    fn begin_at(self: &Arc<Self>, origin: Option<OriginId>) -> Option<OriginWait> {
+    /// Counts a request for a stream of that origin. `None` where as many wait for the origin as may.
+    pub fn begin(self: &Arc<Self>, origin: Option<OriginId>) -> Option<OriginWait> {
         let mut waiting = self.lock();
         let count = waiting.entry(origin.clone()).or_default();
         if *count >= self.max {
@@ -80,11 +69,11 @@ mod tests {
     fn one_origins_silence_leaves_room_for_the_others() {
         let waits = OriginWaits::new(2);
         let origin = |id: &str| Some(OriginId::from(id));
-        let one = [waits.begin_at(origin("a")), waits.begin_at(origin("a"))];
+        let one = [waits.begin(origin("a")), waits.begin(origin("a"))];
         assert!(one.iter().all(Option::is_some));
-        assert!(waits.begin_at(origin("a")).is_none());
-        assert!(waits.begin_at(origin("b")).is_some());
-        assert!(waits.begin_at(None).is_some());
+        assert!(waits.begin(origin("a")).is_none());
+        assert!(waits.begin(origin("b")).is_some());
+        assert!(waits.begin(None).is_some());
         drop(one);
         assert!(waits.lock().is_empty(), "nothing is left of an origin");
     }

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod limits;
 pub mod pool;
+pub mod recent;
 pub mod semaphore;
 pub mod sys;
 pub mod threads;

@@ -145,11 +145,17 @@ impl StreamUrl {
         if listed.contains(self) {
             return ApiMatch::Exact;
         }
-        let in_default = || StreamUrl(format!("{DEFAULT_VHOST}{}", self.app_stream()).into());
-        if self.vhost() != DEFAULT_VHOST && listed.contains(&in_default()) {
-            return ApiMatch::DefaultVhost;
+        match self.in_default_vhost() {
+            Some(stand_in) if listed.contains(&stand_in) => ApiMatch::DefaultVhost,
+            _ => ApiMatch::No,
         }
-        ApiMatch::No
+    }
+
+    /// The default vhost's stream of that name, from which SRS serves this one where nobody publishes it under its own
+    /// vhost. `None` where it is the default vhost's itself.
+    pub fn in_default_vhost(&self) -> Option<StreamUrl> {
+        let (vhost, name) = self.halves();
+        (vhost != DEFAULT_VHOST).then(|| StreamUrl(format!("{DEFAULT_VHOST}{name}").into()))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::balancer::OriginId;
 use crate::balancer::memory::Memory;
 use crate::balancer::redis::ration::Ration;
-use crate::balancer::redis::recent::Recent;
+use crate::runtime::recent::Recent;
 use crate::runtime::warn_once::WarnOnce;
 use crate::stream::url::StreamUrl;
 use log::warn;

@@ -11,7 +11,6 @@ mod client;
 mod keys;
 mod pipeline;
 mod ration;
-mod recent;
 mod server;
 mod session;
 mod sync;

@@ -128,8 +128,9 @@ fn ask(
 }
 
 fn begin_wait(context: &PlayerContext, request: &MediaRequest) -> Option<OriginWait> {
-    let balancer = &**context.locator.balancer();
-    context.waits.begin(balancer, request.stream.as_ref())
+    let stream = request.stream.as_ref();
+    let origin = stream.and_then(|stream| pin(context, stream));
+    context.waits.begin(origin)
 }
 
 /// As many requests wait for this answer, or for its origin, as may: the workers that are left are for others.
@@ -204,11 +205,7 @@ fn holds(
 
 /// The origin that a stream is pinned to.
 pub fn pin(context: &PlayerContext, stream: &StreamUrl) -> Option<OriginId> {
-    context
-        .locator
-        .balancer()
-        .pinned(stream)
-        .map(|pinned| pinned.id)
+    context.locator.pinned(stream).map(|pinned| pinned.id)
 }
 
 /// Whether the stream's origin would give this answer now, too. `pin` is from when the request came.

@@ -179,7 +179,7 @@ fn attempt(
     let timeline = context.hls.timelines.of(stream, path);
     let pinned = timeline
         .as_ref()
-        .and_then(|_| context.locator.balancer().pinned(stream));
+        .and_then(|_| context.locator.pinned(stream));
     let pinned = pinned.as_ref().map(|pinned| &*pinned.id);
     let target = reload::for_origin(&media.target, timeline.as_ref(), pinned, whole);
     let asked_media = MediaRequest {

@@ -156,7 +156,7 @@ fn answer(
     // Who asks for SRS's master has no `hls_ctx` yet, and would be taken for two players once it has.
     let viewer = (!is_master).then_some(request.viewer);
     let (origin, address) = (found.origin.id, found.address);
-    let meter = context.stats.touch(stream, &origin, &address, viewer);
+    let meter = context.touch(stream, &origin, &address, viewer);
     meter.add(body.len() as u64);
     match found.until {
         None => exchange.answer(head, &body),
@@ -194,9 +194,7 @@ fn again(
     }
     if let Some(stream) = &request.stream {
         let viewer = Some(request.viewer);
-        let meter = context
-            .stats
-            .touch(stream, &last.origin, &last.address, viewer);
+        let meter = context.touch(stream, &last.origin, &last.address, viewer);
         meter.add(last.body.len() as u64);
     }
     exchange.answer(head, &last.body);
@@ -228,9 +226,7 @@ fn other(
         address,
         response,
     } = fetched;
-    let meter = context
-        .stats
-        .touch(stream, &origin.id, &address, Some(request.viewer));
+    let meter = context.touch(stream, &origin.id, &address, Some(request.viewer));
     relay(exchange, response, Piece::Segment, &meter);
 }
 

@@ -156,7 +156,7 @@ fn relay_segment(
         response,
     } = fetched;
     if response.length.is_some() || exchange.is_head() {
-        let meter = context.stats.touch(stream, &origin.id, &address, None);
+        let meter = context.touch(stream, &origin.id, &address, None);
         relay(exchange, response, Piece::Segment, &meter);
         return drop(reader);
     }
@@ -171,11 +171,11 @@ fn relay_segment(
         .rsplit_once('.')
         .is_some_and(|(_, extension)| extension.eq_ignore_ascii_case("flv"));
     let viewer = (is_stream && response.status == 200)
-        .then(|| context.stats.live(stream, &origin.id, &address))
+        .then(|| context.live_viewer(stream, &origin.id, &address))
         .map(|viewer| viewer.listed(exchange.client_tag()));
     let meter = match &viewer {
         Some(viewer) => viewer.meter.clone(),
-        None => context.stats.touch(stream, &origin.id, &address, None),
+        None => context.touch(stream, &origin.id, &address, None),
     };
     let relay = LiveRelay {
         exchange,

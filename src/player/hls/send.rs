@@ -66,9 +66,7 @@ impl SharedAnswer<'_> {
         };
         let meter = self.head.origin.as_ref().map(|origin| {
             let address = &self.head.address;
-            context
-                .stats
-                .touch(self.stream, origin, address, self.viewer)
+            context.touch(self.stream, origin, address, self.viewer)
         });
         let mut blocks = Blocks {
             reader: self.reader,

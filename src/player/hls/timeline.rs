@@ -23,6 +23,10 @@ use std::time::{Duration, Instant};
 /// publication, from a cache or a slower thread, and no new beginning.
 const MAX_BEHIND: i128 = 3;
 
+/// An origin answers players before its first heartbeat tells of its restart: SRS beats each 9 s. For this long a new
+/// id of the same server is taken for the late word of a start that the playlist has told already.
+const LATE_WORD: Duration = Duration::from_secs(30);
+
 /// What an epoch is: one origin's numbers, and how they are changed. Proxies that share a Redis share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch {
@@ -139,13 +143,18 @@ pub fn next(before: Option<&Timeline>, seen: &Seen<'_>, list: &MediaPlaylist) ->
         if seen.asked <= before.began {
             return Step::Outdated;
         }
+        if before.is_named_anew(seen, list) {
+            let mut known = before.clone();
+            known.epoch.origin = seen.origin.clone();
+            return go_on(&known, known.epoch.shift, seen, list);
+        }
         return change(before, seen, list);
     }
     if before.epoch.number > 0 && seen.asked < before.began {
         return Step::Outdated;
     }
     let shift = before.epoch.shift;
-    match before.compare(list, shift) {
+    match before.compare(list, shift, seen.now) {
         Comparison::Forward => go_on(before, shift, seen, list),
         Comparison::Behind => Step::Outdated,
         Comparison::Anew => match before.aligned(list) {
@@ -169,11 +178,12 @@ enum Comparison {
 }
 
 impl Timeline {
-    fn compare(&self, list: &MediaPlaylist, shift: i128) -> Comparison {
+    fn compare(&self, list: &MediaPlaylist, shift: i128, now: Instant) -> Comparison {
         let last = list.last() + shift;
         let behind = i128::from(self.named_to) - last;
         match self.agrees(list, shift) {
             Some(false) => Comparison::Anew,
+            None if self.jumps(list, shift, now) => Comparison::Anew,
             _ if behind <= 0 => Comparison::Forward,
             Some(true) if behind <= MAX_BEHIND => Comparison::Behind,
             // Nothing is known of the names, as after a restart of this proxy: another proxy was ahead.
@@ -181,6 +191,30 @@ impl Timeline {
             // A recording window that was asked for by a query of its own ends where the live one does.
             _ => Comparison::Anew,
         }
+    }
+
+    /// Whether the list is so far ahead that no publication can have come there in the time: an origin that has started
+    /// anew, with higher numbers. Twice as fast as real time is granted, and, for what went out may have come from a
+    /// cache, three target durations and a window.
+    fn jumps(&self, list: &MediaPlaylist, shift: i128, now: Instant) -> bool {
+        let new = u32::try_from(list.last() + shift - i128::from(self.named_to));
+        let (Ok(new), false) = (new, self.names.is_empty()) else {
+            return false;
+        };
+        let time = now.saturating_duration_since(self.news);
+        let segment = list.segment_duration();
+        let window = segment.saturating_mul(u32::try_from(list.count).unwrap_or(u32::MAX));
+        segment.saturating_mul(new) > (2 * time + 3 * list.target).saturating_add(window)
+    }
+
+    /// Whether the list goes on as before, and only the origin's id is new: the heartbeat after a start comes late.
+    fn is_named_anew(&self, seen: &Seen<'_>, list: &MediaPlaylist) -> bool {
+        let young = seen.now.saturating_duration_since(self.began) < LATE_WORD;
+        let shift = self.epoch.shift;
+        young
+            && self.epoch.origin.is_same_server(seen.origin)
+            && self.agrees(list, shift) == Some(true)
+            && list.last() + shift >= i128::from(self.named_to)
     }
 
     /// Whether the names that the list and the memory both have are the same under the same numbers; `None` where

@@ -8,7 +8,7 @@ use crate::common::live::LiveRoute;
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
 use crate::common::wait::wait_until;
-use crate::common::{SOON, tools};
+use crate::common::{SOON, srs, tools};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::TcpStream;
@@ -387,6 +387,46 @@ fn it_is_not_healthy_while_all_connections_are_taken() {
     assert_ill(&proxy, "connections");
     players.pop();
     wait_until("there is room again", SOON, || {
+        get(proxy.api, "/healthz").status() == 200
+    });
+}
+
+#[test]
+fn it_is_not_healthy_while_all_workers_are_busy() {
+    let origins = [srs::start(), srs::start(), srs::start()];
+    // 131 connections and as many workers, of which half may wait for one origin.
+    let proxy = Proxy::builder()
+        .program("prlimit")
+        .arg("--nofile=640:640")
+        .arg(env!("CARGO_BIN_EXE_srs-stream-proxy"))
+        .env("PROXY_HLS_CACHE", "0")
+        .env("PROXY_RESPONSE_TIMEOUT", "120s")
+        .start();
+    let mut targets = Vec::new();
+    for (n, origin) in origins.iter().enumerate() {
+        proxy.register(origin);
+        srs::publish(origin, &n.to_string(), "here");
+        let target = format!("/live/{n}.m3u8");
+        assert_eq!(get(proxy.http, &target).status(), 200);
+        origin.on(&target, Answer::Silence);
+        targets.push(target);
+    }
+    let mut players = Vec::new();
+    wait_until("all workers are busy", SOON * 2, || {
+        for target in &targets {
+            let mut player = Client::connect(proxy.http);
+            player.expect_answer_to("GET");
+            let head = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            // Where there is no room for it any more it is closed.
+            if player.try_send(head.as_bytes()).is_ok() {
+                players.push(player);
+            }
+        }
+        get(proxy.api, "/healthz").status() == 503
+    });
+    assert_ill(&proxy, "workers");
+    drop(players);
+    wait_until("there are workers again", SOON, || {
         get(proxy.api, "/healthz").status() == 200
     });
 }

@@ -68,9 +68,10 @@ fn an_hls_player_goes_on_after_its_only_origin_has_restarted() {
     player.wait_for_frames(wanted, SOON * 6);
     let media = media_playlist(&proxy);
     let after = sequence(&media);
-    // Where the origin answers before its heartbeat tells of the restart, and its numbers happen to be higher, they are
-    // taken for a stream that went on meanwhile: a jump ahead, which players skip. They never go back.
-    assert!(after > before, "{before} and then {after}");
+    // Its own numbers are up to 10 000 higher or lower, and it may answer before its heartbeat tells of the restart.
+    // What it can have made meanwhile are some ten segments of two seconds.
+    let numbers = before + 1..before + 100;
+    assert!(numbers.contains(&after), "{before} and then {after}");
     proxy.assert_no_panic();
 }
 

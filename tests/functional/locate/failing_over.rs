@@ -6,8 +6,8 @@ use crate::common::fetch::get;
 use crate::common::hls::live_id;
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
-use crate::common::srs;
 use crate::common::wait::wait_until;
+use crate::common::{SOON, srs};
 use std::time::{Duration, Instant};
 
 /// The connect timeout of these tests.
@@ -156,6 +156,44 @@ fn suspicion_ends_by_itself() {
         state_of(&proxy, &origins[0]) == "alive"
     });
     assert!(began.elapsed() > Duration::from_secs(3), "5 s are meant");
+}
+
+/// A killed origin is no candidate for new streams long before its TTL ends, and is still asked for what only it may have.
+#[test]
+fn an_origin_whose_heartbeats_stay_away_is_asked_last_and_shown_as_late() {
+    let origins = [Origin::start(), Origin::start()];
+    let words = ["the late one", "the other"];
+    for (origin, word) in origins.iter().zip(words) {
+        origin.otherwise(move |_| Reply::ok("video/x-flv", word).into());
+    }
+    let proxy = Proxy::start(&[]);
+    // Its interval is learnt: a second, for none shorter is believed. The other one has sent one heartbeat.
+    for _ in 0..4 {
+        proxy.register(&origins[0]);
+    }
+    proxy.register(&origins[1]);
+    let view = || {
+        let json = get(proxy.api, "/api/v1/origins").json();
+        let all = json["data"]["origins"].as_array().expect("origins").clone();
+        let address = origins[0].addr().to_string();
+        all.into_iter()
+            .find(|it| it["address"] == *address)
+            .expect("it")
+    };
+    assert_eq!(view()["state"], "alive");
+    wait_until("four heartbeats are missing", SOON, || {
+        view()["state"] == "late"
+    });
+    let why = view()["why"].to_string();
+    assert!(why.contains("missed four heartbeats"), "{why}");
+    for n in 0..4 {
+        let response = get(proxy.http, &format!("/live/{n}.flv"));
+        assert_eq!(response.text(), "the other", "not the one with fewest");
+    }
+    origins[1].stop();
+    assert_eq!(get(proxy.http, "/live/9.flv").text(), "the late one");
+    proxy.register(&origins[0]);
+    assert_eq!(view()["state"], "alive", "it is heard of again");
 }
 
 #[test]

@@ -350,3 +350,30 @@ fn new_streams_of_a_plain_web_server_do_not_wait_for_rounds() {
     let rounds = origin.api().server().requests().len();
     assert!(rounds < 5, "{rounds} rounds");
 }
+
+/// Whoever asks makes the vhost up: SRS serves the default vhost's stream under any that it does not know.
+#[test]
+fn the_default_vhosts_stream_has_one_name_under_all_vhosts() {
+    let origins = [srs::start(), srs::start()];
+    srs::publish(&origins[0], "a", "the default one");
+    let proxy = before(&origins, &[]);
+    let ask = |vhost: &str| get(proxy.http, &format!("/live/a.flv?vhost={vhost}")).text();
+    for n in 0..20 {
+        assert_eq!(ask(&format!("v{n}.example")), "the default one");
+        let playlist = get(proxy.http, &format!("/live/a.m3u8?vhost=v{n}.example"));
+        assert_eq!(playlist.status(), 200);
+    }
+    assert_eq!(pinned(&proxy), 1);
+    let streams = get(proxy.api, "/api/v1/streams").json();
+    let streams = streams["data"]["streams"].as_array().expect("streams");
+    let urls: Vec<_> = streams.iter().map(|it| it["url"].as_str()).collect();
+    assert_eq!(urls, [Some("__defaultVhost__/live/a")]);
+    // One of them gets a stream of its own, at the other origin.
+    srs::serve(&origins[1], "a", "v0's own");
+    origins[1].api().publish("v0.example/live/a");
+    wait_until("it is found there", SOON, || {
+        ask("v0.example") == "v0's own"
+    });
+    assert_eq!(ask("v1.example"), "the default one");
+    assert_eq!(pinned(&proxy), 2);
+}

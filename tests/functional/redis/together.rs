@@ -576,8 +576,7 @@ fn names_of_one_use_do_not_fill_redis() {
         redis.get(&pin).is_some()
     });
     // Nor are they written when Redis has lost everything.
-    let before = keys("url");
     redis.run::<()>(&["FLUSHALL"]);
     wait_until("it is whole again", SOON, || keys("url") >= 200);
-    assert!(keys("url") <= before, "{} after {before}", keys("url"));
+    assert!(keys("url") <= most + 1, "{} after {most}", keys("url"));
 }

@@ -34,6 +34,8 @@ pub struct MediaPlaylist {
     /// There is an `EXT-X-ENDLIST`.
     pub ended: bool,
     pub target: Duration,
+    /// The sum of the listed segments' durations (`EXTINF`).
+    duration: Duration,
     /// Hashes of the last segments' names.
     names: VecDeque<u32>,
 }
@@ -53,6 +55,7 @@ impl MediaPlaylist {
             partial: false,
             ended: false,
             target: Duration::from_secs(USUAL_TARGET),
+            duration: Duration::ZERO,
             names: VecDeque::new(),
         };
         let mut is_media = false;
@@ -66,6 +69,8 @@ impl MediaPlaylist {
                 list.names.push_back(name(uri));
             } else if line.starts_with(b"#EXT-X-") {
                 is_media |= list.tag(line)?;
+            } else if let Some(value) = tag_value(line, "#EXTINF") {
+                list.duration += seconds(value);
             }
         }
         // Numbers up to the last one must exist.
@@ -115,6 +120,15 @@ impl MediaPlaylist {
         Some(())
     }
 
+    /// The mean duration of the listed segments; zero where they tell none.
+    pub fn segment_duration(&self) -> Duration {
+        let listed = self.count.saturating_sub(self.skipped);
+        u32::try_from(listed)
+            .ok()
+            .and_then(|listed| self.duration.checked_div(listed))
+            .unwrap_or_default()
+    }
+
     /// The number of the last segment; one before the first where there is none.
     pub fn last(&self) -> i128 {
         i128::from(self.first) + i128::from(self.count) - 1
@@ -142,6 +156,15 @@ fn number(digits: &[u8]) -> Option<u64> {
         .filter(|_| all)?
         .parse()
         .ok()
+}
+
+/// The duration of an `EXTINF`, which a title may follow; zero where there is no number, a minute at most.
+fn seconds(value: &[u8]) -> Duration {
+    let end = value.iter().position(|b| *b == b',');
+    let number = std::str::from_utf8(&value[..end.unwrap_or(value.len())]);
+    let number = number.ok().and_then(|text| text.trim().parse::<f64>().ok());
+    let seconds = number.unwrap_or(0.0).clamp(0.0, MAX_TARGET as f64);
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// A hash of the last part of a URI's path: hosts, directories and queries may differ from player to player, by a

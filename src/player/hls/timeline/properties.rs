@@ -4,6 +4,7 @@ use super::Step;
 use super::tests::Player;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// What happens between two requests.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ enum Event {
     Moves(usize, u64),
     /// The origin starts anew under the same id, far enough back to be told from an older answer.
     Restarts,
+    /// The same, and its numbers are that much higher, more than it can have made meanwhile.
+    Leaps(u64),
     /// A tag of the origin's own, before its next segment.
     Tags,
     /// An older answer of the same origin.
@@ -24,6 +27,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (0..3u64).prop_map(Event::Makes),
         1 => (3..400u64).prop_map(Event::Makes),
+        1 => (500..4000u64).prop_map(Event::Leaps),
         2 => (0..3usize, 1..30u64).prop_map(|(origin, made)| Event::Moves(origin, made)),
         1 => Just(Event::Restarts),
         1 => Just(Event::Tags),
@@ -111,7 +115,10 @@ proptest! {
         for event in events {
             let mut lag = 0;
             match event {
-                Event::Makes(more) => run.made += more,
+                Event::Makes(more) => {
+                    run.made += more;
+                    player.wait(Duration::from_secs(2) * u32::try_from(more).unwrap());
+                }
                 Event::Moves(origin, made) if origin != run.origin => {
                     runs += 1;
                     run = Run { origin, run: runs, made, tags: vec![0] };
@@ -120,6 +127,10 @@ proptest! {
                 Event::Restarts if run.made > 40 => {
                     runs += 1;
                     run = Run { run: runs, made: 1 + run.made % 4, tags: vec![], ..run };
+                }
+                Event::Leaps(ahead) => {
+                    runs += 1;
+                    run = Run { run: runs, made: run.made + ahead, tags: vec![], ..run };
                 }
                 // Parts of the next segment may have gone out already, without a tag.
                 Event::Tags if run.tags.last() != Some(&(run.made + 1)) => {

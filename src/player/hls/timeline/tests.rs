@@ -74,9 +74,12 @@ impl Player {
 #[test]
 fn while_the_origin_goes_on_nothing_changes() {
     let mut player = Player::new();
-    for first in [1000, 1000, 1001, 1004, 1100] {
+    for first in [1000, 1000, 1001, 1004] {
         player.untouched("a", &srs("live", first, first + 4));
     }
+    // Nobody watched for three minutes.
+    player.wait(Duration::from_secs(192));
+    player.untouched("a", &srs("live", 1100, 1104));
     // A recording window that begins earlier and ends where the live one does.
     player.untouched("a", &srs("live", 900, 1104));
     player.untouched("a", &srs("live", 1101, 1105));
@@ -128,6 +131,54 @@ fn numbers_that_go_back_or_names_that_differ_are_a_new_beginning() {
         );
         assert!(tag.is_some());
     }
+}
+
+#[test]
+fn numbers_that_no_stream_can_have_reached_are_a_new_beginning() {
+    let mut player = Player::new();
+    player.untouched("a", &srs("live", 996, 1000));
+    // Three segments more than were seen: a slow look, or a burst.
+    player.untouched("a", &srs("live", 1003, 1004));
+    // A restart with higher numbers, which no heartbeat has told of yet.
+    player.wait(Duration::from_secs(4));
+    let (list, tag) = player.gets("a", &srs("live", 7000, 7002));
+    assert!(list.contains("#EXT-X-MEDIA-SEQUENCE:1005\n"), "{list}");
+    assert!(list.contains("#EXT-X-DISCONTINUITY\n") && tag.is_some());
+    // What the next playlist is ahead by is judged from here on.
+    player.wait(Duration::from_secs(2));
+    let (list, same) = player.gets("a", &srs("live", 7001, 7003));
+    assert!(list.contains("#EXT-X-MEDIA-SEQUENCE:1006\n"), "{list}");
+    assert_eq!(same, tag);
+}
+
+#[test]
+fn a_heartbeat_that_comes_after_the_playlist_is_no_second_beginning() {
+    let (before, after) = ("vid-1-first-10", "vid-1-second-20");
+    for start in [2, 7000] {
+        let mut player = Player::new();
+        player.untouched(before, &srs("live", 996, 1000));
+        player.wait(Duration::from_secs(4));
+        let (list, _) = player.gets(before, &srs("live", start, start + 2));
+        assert!(list.contains("#EXT-X-MEDIA-SEQUENCE:1001\n"), "{list}");
+        player.wait(Duration::from_secs(6));
+        let (list, _) = player.gets(after, &srs("live", start + 2, start + 4));
+        assert!(list.contains("#EXT-X-MEDIA-SEQUENCE:1003\n"), "{list}");
+        assert!(!list.contains("#EXT-X-DISCONTINUITY\n"), "{list}");
+        let epoch = player.timeline.as_ref().map(|it| it.epoch.clone());
+        assert_eq!(
+            epoch.map(|it| (it.number, it.origin)),
+            Some((1, after.into()))
+        );
+        // Later a new id is a new start, whatever its numbers.
+        player.wait(LATE_WORD);
+        let (list, _) = player.gets("vid-1-third-30", &srs("live", start + 3, start + 5));
+        assert!(list.contains("#EXT-X-DISCONTINUITY\n"), "{list}");
+    }
+    // Another server's files have the same names.
+    let mut player = Player::new();
+    player.untouched("vid-1-s-1", &srs("live", 10, 12));
+    let (list, _) = player.gets("vid-2-s-1", &srs("live", 11, 13));
+    assert!(list.contains("#EXT-X-DISCONTINUITY\n"), "{list}");
 }
 
 #[test]
