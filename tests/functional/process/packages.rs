@@ -8,6 +8,7 @@ use crate::common::tools;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -292,6 +293,131 @@ fn health_is_the_exit_code() {
     let output = health(&ready, &[]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("alive_origins"));
+}
+
+/// A directory with programs that stand for others: each writes its name and arguments to `calls`, then runs its line.
+fn stand_ins(directory: &Path, programs: &[(&str, &str)]) {
+    let bin = directory.join("bin");
+    fs::create_dir(&bin).expect("a directory");
+    for (name, line) in programs {
+        let file = bin.join(name);
+        let calls = directory.join("calls");
+        let text = format!(
+            "#!/bin/sh\necho {name} \"$@\" >>{}\n{line}\n",
+            calls.display()
+        );
+        fs::write(&file, text).expect("writing a program");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+}
+
+/// What the stand-ins were called with.
+fn calls(directory: &Path) -> String {
+    fs::read_to_string(directory.join("calls")).unwrap_or_default()
+}
+
+#[test]
+fn a_release_has_a_file_for_each_machine_and_names_what_it_lacks() {
+    let program = r#"case "$1" in
+metadata) echo '{"packages":[{"name":"srs-stream-proxy","version":"7.8.9"}]}' ;;
+build)
+    while [ "$1" != --target ]; do shift; done
+    mkdir -p "$CARGO_TARGET_DIR/$2/release" && echo "$2" >"$CARGO_TARGET_DIR/$2/release/srs-stream-proxy" ;;
+esac"#;
+    for (has_target, files) in [
+        ("exit 0", &["x86_64", "aarch64"][..]),
+        ("[ \"$4\" != aarch64-unknown-linux-musl ]", &["x86_64"]),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        stand_ins(
+            directory.path(),
+            &[
+                ("cargo", program),
+                ("rustc", "echo /nowhere"),
+                ("rustup", has_target),
+                ("cc", ""),
+                ("x86_64-linux-gnu-gcc", ""),
+                ("aarch64-linux-gnu-gcc", ""),
+            ],
+        );
+        let out = directory.path().join("out");
+        let mut release = Command::new("bash");
+        let path = format!("{}:/usr/bin:/bin", directory.path().join("bin").display());
+        release.arg(source(".ci/release")).arg(&out);
+        release.env("PATH", path);
+        release.env("CARGO_TARGET_DIR", directory.path().join("target"));
+        let ran = tools::run(&mut release, DEADLINE);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{said}");
+        let sums = fs::read_to_string(out.join("SHA256SUMS")).expect("the sums");
+        assert_eq!(sums.lines().count(), files.len(), "{sums}");
+        for machine in files {
+            let name = format!("srs-stream-proxy-7.8.9-{machine}-linux");
+            assert!(sums.contains(&name), "{sums}");
+            let built = fs::read_to_string(out.join(name)).expect("a file");
+            assert_eq!(built.trim(), format!("{machine}-unknown-linux-musl"));
+        }
+        let missing = "NOT BUILT: aarch64, for Rust's target aarch64-unknown-linux-musl";
+        assert_eq!(said.contains(missing), files.len() == 1, "{said}");
+        assert!(calls(directory.path()).contains("--release --locked"));
+    }
+}
+
+#[test]
+fn the_build_fetches_the_players_where_npm_is_and_never_fails() {
+    // The build script that made this very binary, with a stand-in for npm.
+    let target = Path::new(env!("CARGO_BIN_EXE_srs-stream-proxy"));
+    let builds = target.parent().expect("its directory").join("build");
+    let scripts = fs::read_dir(builds).expect("build scripts");
+    let script = scripts
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let own = path.file_name()?.to_str()?.starts_with("srs-stream-proxy-");
+            let script = path.join("build-script-build");
+            let time = fs::metadata(&script).ok()?.modified().ok()?;
+            own.then_some((time, script))
+        })
+        .max()
+        .expect("a build script")
+        .1;
+    let install =
+        "mkdir -p node_modules/hls.js/dist && echo player >node_modules/hls.js/dist/hls.min.js";
+    for (npm, switch, called, warned) in [
+        (Some(install), "", true, false),
+        (Some("exit 1"), "", true, true),
+        (Some(install), "off", false, false),
+        (None, "", false, true),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(directory.path().join("www")).expect("a directory");
+        fs::create_dir_all(directory.path().join("out")).expect("a directory");
+        fs::write(directory.path().join("www/index.html"), "page ".repeat(99)).expect("a page");
+        let programs: Vec<_> = npm.iter().map(|line| ("npm", *line)).collect();
+        stand_ins(directory.path(), &programs);
+        let mut build = Command::new(&script);
+        // Without npm: its interpreter's directory alone would have the machine's own.
+        let path = match npm {
+            Some(_) => format!("{}:/usr/bin:/bin", directory.path().join("bin").display()),
+            None => directory.path().join("bin").display().to_string(),
+        };
+        build.current_dir(directory.path());
+        build
+            .env("PATH", path)
+            .env("OUT_DIR", directory.path().join("out"));
+        build.env_remove("DOCS_RS").env("PROXY_BUILD_NPM", switch);
+        let ran = tools::run(&mut build, DEADLINE);
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(ran.status.success(), "{said}");
+        assert_eq!(
+            calls(directory.path()).contains("npm ci "),
+            called,
+            "{said}"
+        );
+        let warning = "cargo::warning=the player page will have no FLV and TS";
+        assert_eq!(said.contains(warning), warned, "{npm:?}: {said}");
+        let gzipped = fs::read_to_string(directory.path().join("out/gzipped.rs"));
+        assert!(gzipped.expect("the table").contains("index.html"));
+    }
 }
 
 fn source(path: &str) -> PathBuf {
