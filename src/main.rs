@@ -134,6 +134,7 @@ fn run_proxy(config: &Config, inherited: Inherited) -> ExitCode {
     while let Ok(event) = events.recv() {
         match event {
             Event::End => break,
+            Event::Reload if proxy.reload() => {}
             Event::Reload => {
                 info!("SIGHUP: there is nothing to reload; settings need a restart, or SIGUSR2")
             }

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 # The programs that the tests run, each with the Debian package that has it.
 needed="
-ffmpeg nginx:nginx-light curl
+ffmpeg nginx:nginx-light curl openssl
 promtool:prometheus redis-server
 chromium chromedriver:chromium-driver node:nodejs npm
 "

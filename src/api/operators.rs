@@ -11,10 +11,10 @@ use crate::channel::Channels;
 use crate::files::{FileRequest, Files, accepts_gzip};
 use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::query_value;
-use crate::listener::Listener;
+use crate::listener::{Listener, TlsAcceptor};
 use crate::logging;
 use crate::metrics;
-use crate::metrics::{Gauges, LiveGauges, Metrics};
+use crate::metrics::{Gauges, LiveGauges, Metrics, TlsGauges};
 use crate::runtime::warn_once::WarnOnce;
 use crate::server::answers::{send_file, versions};
 use crate::server::exchange::Exchange;
@@ -60,6 +60,8 @@ pub struct PlayerStats {
     /// Live streams that may run at once.
     pub max_streams: usize,
     pub metrics: Arc<Metrics>,
+    /// Shows the certificate, where there is HTTPS.
+    pub tls: Option<Arc<TlsAcceptor>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,6 +460,10 @@ impl Operators {
             dropped_log_lines: logging::dropped(),
             shared: self.cache.snapshot(),
             live,
+            tls: self.facts.tls.as_ref().map(|tls| TlsGauges {
+                seconds_left: tls.seconds_left(),
+                failed_handshakes: tls.failures(),
+            }),
         };
         match self.facts.metrics.render(&now) {
             Ok(text) => {

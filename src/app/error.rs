@@ -1,6 +1,7 @@
 //! Why the proxy does not start.
 
 use crate::balancer::redis::RedisError;
+use crate::listener::CertificateError;
 use crate::server::endpoint::ListenError;
 use std::io;
 use thiserror::Error;
@@ -10,6 +11,8 @@ use thiserror::Error;
 pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("cannot serve by HTTPS: {0}")]
+    Certificate(#[source] CertificateError),
     #[error("cannot share origins: {0}")]
     Redis(#[source] RedisError),
     #[error("cannot go on from the process that is replaced: {0}")]

@@ -1,8 +1,8 @@
 //! Sockets that this process did not open: from systemd (socket activation), or from the process that it replaces.
 //!
 //! Both come by the `LISTEN_FDS` convention (sd_listen_fds(3)): descriptors from 3 on, `LISTEN_FDS` their count,
-//! `LISTEN_FDNAMES` their names. Ours are `players`, `operators` and `predecessor`; without names the first is the
-//! players' and the second the operators'.
+//! `LISTEN_FDNAMES` their names. Ours are `players`, `operators`, `players-tls` and `predecessor`; without names the
+//! first is the players', the second the operators', and the third that of players by HTTPS.
 
 use listenfd::ListenFd;
 use std::net::TcpListener;
@@ -11,6 +11,8 @@ use std::{env, io};
 
 /// The name of the players' listening socket.
 pub const PLAYERS: &str = "players";
+/// The name of the listening socket of players who come by HTTPS.
+pub const PLAYERS_TLS: &str = "players-tls";
 /// The name of the System API's listening socket.
 pub const OPERATORS: &str = "operators";
 /// The name of the socket to the process that is replaced.
@@ -21,6 +23,8 @@ pub const PREDECESSOR: &str = "predecessor";
 pub struct Inherited {
     /// Listens for players; `None`: the address of the settings is bound.
     pub players: Option<TcpListener>,
+    /// Listens for players by HTTPS; `None`: the address of the settings is bound, where there is one.
+    pub players_tls: Option<TcpListener>,
     /// Listens for origins and operators; `None`: the address of the settings is bound.
     pub operators: Option<TcpListener>,
     /// The process that is replaced waits at the other end.
@@ -39,7 +43,8 @@ impl Inherited {
         let named: Vec<&str> = names.split(':').collect();
         let index = |name: &str, otherwise: Option<usize>| {
             let known = named.iter().position(|own| *own == name);
-            let unnamed = !named.contains(&PLAYERS) && !named.contains(&OPERATORS);
+            let ours = [PLAYERS, OPERATORS, PLAYERS_TLS];
+            let unnamed = !ours.iter().any(|own| named.contains(own));
             known.or(otherwise.filter(|_| unnamed))
         };
         let told = |what: &str, error: io::Error| {
@@ -52,6 +57,7 @@ impl Inherited {
             _ => Ok(None),
         };
         let (players, operators) = (listener(PLAYERS, 0)?, listener(OPERATORS, 1)?);
+        let players_tls = listener(PLAYERS_TLS, 2)?;
         let predecessor = match index(PREDECESSOR, None) {
             Some(index) if index < sockets.len() => sockets
                 .take_custom(
@@ -65,6 +71,7 @@ impl Inherited {
         };
         Ok(Self {
             players,
+            players_tls,
             operators,
             predecessor,
         })

@@ -7,6 +7,7 @@ mod capacity;
 mod error;
 mod handover;
 pub mod health;
+mod https;
 pub mod inherited;
 mod parts;
 mod static_origins;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::files::Files;
 use crate::hooks::Hooks;
 use crate::http::host::is_near;
-use crate::listener::{Admission, Closing};
+use crate::listener::{Admission, Closing, PublicSocket, TlsAcceptor};
 use crate::logging::LogFormat;
 use crate::player::context::PlayerContext;
 use crate::player::hls::state::HlsState;
@@ -43,11 +44,11 @@ use crate::upstream::forwarding::Forwarding;
 use capacity::Capacity;
 pub use error::StartError;
 use handover::Handover;
-use inherited::Inherited;
+use inherited::{Inherited, OPERATORS as OPERATORS_SOCKET, PLAYERS, PLAYERS_TLS};
 use log::{info, warn};
 use parts::Parts;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -80,6 +81,7 @@ pub struct Proxy {
     hooks: Arc<Hooks>,
     program: Program,
     tasks: Tasks,
+    tls: Option<Arc<TlsAcceptor>>,
 }
 
 /// How long a successor waits for what the process that it replaces knows.
@@ -110,21 +112,25 @@ impl Proxy {
     ///
     /// # Errors
     /// [`StartError`] when a port is taken, Redis does not answer, or the system lacks something.
-    pub fn start(config: &Config, inherited: Inherited) -> Result<Self, StartError> {
+    pub fn start(config: &Config, mut inherited: Inherited) -> Result<Self, StartError> {
         let program = Program::own()?;
         let limits = Limits::raise_and_read();
         threads::set_max(usize::try_from(limits.mapped_threads).unwrap_or(usize::MAX));
-        let players = match inherited.players {
+        let tls = https::acceptor(config)?;
+        let players = match inherited.players.take() {
             Some(socket) => socket,
             None => listen(config.http_server, "PROXY_HTTP_SERVER", "players")?,
         };
-        let operators = match inherited.operators {
+        let players = https::players_sockets(config, players, &mut inherited, tls.as_ref())?;
+        let operators = match inherited.operators.take() {
             Some(socket) => socket,
             None => listen(config.system_api, "PROXY_SYSTEM_API", OPERATORS)?,
         };
+        let operators_tls = tls.clone().filter(|_| config.system_api_tls);
+        let operators = PublicSocket::new(operators, operators_tls)?;
         let capacity = Capacity::new(config, &limits);
         let name = ProxyName::random();
-        let parts = Parts::build(config, &capacity, &limits, &name.full)?;
+        let parts = Parts::build(config, &capacity, &limits, &name.full, tls)?;
         if let Some(predecessor) = &inherited.predecessor {
             let handover = Handover::receive(predecessor, HANDOVER_TIME);
             parts.take_over(handover.map_err(StartError::Handover)?);
@@ -169,8 +175,7 @@ impl Proxy {
             &players,
             Box::new(status.clone()),
         )?;
-        info!("listening for players on {}", players.address());
-        info!("listening for {OPERATORS} on {}", operators.address());
+        log_listening(config, &players, &operators);
         capacity.log(&limits);
         log_who_may_ask(config);
         players.serve()?;
@@ -190,6 +195,7 @@ impl Proxy {
             hooks: parts.hooks,
             program,
             tasks,
+            tls: parts.tls,
         })
     }
 
@@ -209,15 +215,30 @@ impl Proxy {
     /// # Errors
     /// Why the new process does not serve. This one goes on as before.
     pub fn upgrade(&self) -> io::Result<u32> {
-        let closed = || io::Error::other("this process has stopped listening");
-        let players = self.players.listener().socket().ok_or_else(closed)?;
-        let operators = self.operators.listener().socket().ok_or_else(closed)?;
+        let players = self.players.listener().sockets();
+        let operators = self.operators.listener().sockets();
+        if players.is_empty() || operators.is_empty() {
+            return Err(io::Error::other("this process has stopped listening"));
+        }
+        let names = [PLAYERS, PLAYERS_TLS].into_iter().zip(&players);
+        let names = names.chain([OPERATORS_SOCKET].into_iter().zip(&operators));
+        let sockets: Vec<_> = names
+            .map(|(name, public)| (name, public.socket()))
+            .collect();
         let handover = Handover {
             balancer: self.balancer.snapshot(),
             timelines: self.hls.timelines.records(),
         };
-        self.program
-            .start_successor(&players, &operators, &handover)
+        self.program.start_successor(&sockets, &handover)
+    }
+
+    /// Reads again what can change while the proxy runs: the certificate. Returns whether there is one; the log tells
+    /// what came of it.
+    pub fn reload(&self) -> bool {
+        if let Some(tls) = &self.tls {
+            tls.read_again();
+        }
+        self.tls.is_some()
     }
 
     /// Ends with the last viewer, after [`Proxy::upgrade`]: accepts nobody, closes each connection after the response
@@ -303,7 +324,7 @@ fn players_endpoint(
     capacity: &Capacity,
     parts: &Parts,
     name: &ProxyName,
-    socket: TcpListener,
+    sockets: Vec<PublicSocket>,
 ) -> io::Result<HttpEndpoint> {
     let router = Router::new(PlayerContext {
         locator: parts.locator.clone(),
@@ -347,7 +368,7 @@ fn players_endpoint(
         access_log: access_log(config),
         observer: parts.metrics.clone(),
     };
-    HttpEndpoint::new(socket, Arc::new(router), settings)
+    HttpEndpoint::new(sockets, Arc::new(router), settings)
 }
 
 fn operators_endpoint(
@@ -355,7 +376,7 @@ fn operators_endpoint(
     capacity: &Capacity,
     parts: &Parts,
     name: &ProxyName,
-    socket: TcpListener,
+    socket: PublicSocket,
     players: &HttpEndpoint,
     peer: Box<dyn Fn() -> PeerStatus + Send + Sync>,
 ) -> io::Result<HttpEndpoint> {
@@ -374,6 +395,7 @@ fn operators_endpoint(
             server: players.server().clone(),
             max_streams: capacity.streams,
             metrics: parts.metrics.clone(),
+            tls: parts.tls.clone(),
         },
         warned: WarnOnce::new(Some(WARN_EVERY), MAX_WARNED),
     };
@@ -401,7 +423,19 @@ fn operators_endpoint(
         access_log: access_log(config),
         observer: parts.metrics.clone(),
     };
-    HttpEndpoint::new(socket, Arc::new(operators), settings)
+    HttpEndpoint::new(vec![socket], Arc::new(operators), settings)
+}
+
+fn log_listening(config: &Config, players: &HttpEndpoint, operators: &HttpEndpoint) {
+    info!("listening for players on {}", players.address());
+    for public in players.listener().sockets().iter().skip(1) {
+        info!("listening for players by HTTPS on {}", public.address());
+    }
+    let by = match config.system_api_tls {
+        true => " by HTTPS",
+        false => "",
+    };
+    info!("listening for {OPERATORS} on {}{by}", operators.address());
 }
 
 fn log_who_may_ask(config: &Config) {

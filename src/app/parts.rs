@@ -10,6 +10,7 @@ use crate::cache::HlsCache;
 use crate::channel::{ChannelSettings, Channels};
 use crate::config::{Config, HookList, LoadBalancerType};
 use crate::hooks::{HookSettings, Hooks};
+use crate::listener::TlsAcceptor;
 use crate::locate::{ApiPoller, LocatorSettings, OriginLocator};
 use crate::metrics::Metrics;
 use crate::player::hls::state::HlsState;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub hls: Arc<HlsState>,
     pub channels: Arc<Channels>,
     pub hooks: Arc<Hooks>,
+    /// Shows the certificate, where there is HTTPS.
+    pub tls: Option<Arc<TlsAcceptor>>,
 }
 
 impl Parts {
@@ -55,6 +58,7 @@ impl Parts {
         capacity: &Capacity,
         limits: &Limits,
         name: &str,
+        tls: Option<Arc<TlsAcceptor>>,
     ) -> Result<Self, StartError> {
         let redis = match config.load_balancer_type {
             LoadBalancerType::Memory => None,
@@ -114,6 +118,7 @@ impl Parts {
                 resume: config.live_resume,
                 max_streams: capacity.streams,
             }),
+            tls,
         })
     }
 

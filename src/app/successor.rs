@@ -1,7 +1,7 @@
 //! The process that takes over: this program's own file, started anew with the same arguments and environment.
 
 use super::handover::{self, Handover};
-use super::inherited::{OPERATORS, PLAYERS, PREDECESSOR};
+use super::inherited::PREDECESSOR;
 use command_fds::{CommandFdExt, FdMapping};
 use log::info;
 use std::net::TcpListener;
@@ -33,32 +33,30 @@ impl Program {
         env::current_exe().map(|path| Self { path })
     }
 
-    /// Starts the successor on those sockets, hands over, and waits until the successor serves; 10 s at most. On an
+    /// Starts the successor on those sockets, each with its name, hands over, and waits until the successor serves; 10 s at most. On an
     /// error the successor has been ended.
     ///
     /// # Errors
     /// Why the successor does not serve; this process can go on.
     pub fn start_successor(
         &self,
-        players: &TcpListener,
-        operators: &TcpListener,
+        sockets: &[(&str, &TcpListener)],
         handover: &Handover,
     ) -> io::Result<u32> {
         let end = Instant::now() + START_TIME;
         let (own, other) = UnixStream::pair()?;
-        let descriptors = [
-            players.as_fd().try_clone_to_owned()?,
-            operators.as_fd().try_clone_to_owned()?,
-            OwnedFd::from(other),
-        ];
+        let (mut names, mut descriptors) = (Vec::new(), Vec::new());
+        for (name, socket) in sockets {
+            names.push(*name);
+            descriptors.push(socket.as_fd().try_clone_to_owned()?);
+        }
+        names.push(PREDECESSOR);
+        descriptors.push(OwnedFd::from(other));
         let mut command = Command::new(&self.path);
         command
             .args(env::args_os().skip(1))
             .env("LISTEN_FDS", descriptors.len().to_string())
-            .env(
-                "LISTEN_FDNAMES",
-                [PLAYERS, OPERATORS, PREDECESSOR].join(":"),
-            )
+            .env("LISTEN_FDNAMES", names.join(":"))
             // The successor's process id is not known before it runs.
             .env_remove("LISTEN_PID");
         let mappings = (FIRST_DESCRIPTOR..)

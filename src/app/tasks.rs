@@ -60,10 +60,12 @@ impl Tasks {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// Takes the rates, closes connections that nobody needs any more, and gives memory back when a crowd has gone.
+    /// Takes the rates, closes connections that nobody needs any more, gives memory back when a crowd has gone, and
+    /// looks whether there is a new certificate.
     fn tidy(&self, parts: &Parts) -> io::Result<()> {
         let stats = parts.stats.clone();
         let clients = [parts.client.clone(), parts.api_client.clone()];
+        let tls = parts.tls.clone();
         let mut crowd = threads::Crowd::default();
         self.every("rates", StreamStats::step(), move || {
             stats.sample();
@@ -72,6 +74,9 @@ impl Tasks {
             }
             for client in &clients {
                 client.close_idle();
+            }
+            if let Some(tls) = &tls {
+                tls.look();
             }
         })
     }

@@ -68,6 +68,11 @@ impl ConfigError {
         })
     }
 
+    /// The setting `id` is of no use without the setting `other`.
+    pub(super) fn missing(id: &str, other: &str) -> Self {
+        Self::new(format!("{} needs {}", setting(id), setting(other)))
+    }
+
     /// Puts clap's error, which is several lines, into one. `source` tells where a setting's value is from.
     pub(super) fn from_clap(error: &clap::Error, source: impl Fn(&str) -> Source) -> Self {
         let context = |kind| match error.get(kind) {

@@ -63,6 +63,22 @@ pub struct Config {
     #[arg(long, value_name = "ADDRESS", default_value = "12025", value_parser = Listen::parse)]
     pub system_api: Listen,
 
+    /// Listen address for players by HTTPS, beside the other; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", value_parser = Listen::parse)]
+    pub https_server: Option<Listen>,
+
+    /// PEM file of the certificate for HTTPS and those between it and the root; read again when it changes
+    #[arg(long, value_name = "FILE", value_parser = values::file)]
+    pub https_cert: Option<PathBuf>,
+
+    /// PEM file of the certificate's private key, where it is not in the file of the certificate
+    #[arg(long, value_name = "FILE", value_parser = values::file)]
+    pub https_key: Option<PathBuf>,
+
+    /// on: the System API speaks HTTPS only, with the same certificate; SRS sends heartbeats by HTTP only
+    #[arg(id = "system_api_tls", long = "system-api-tls", value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = values::on_off)]
+    pub system_api_tls: bool,
+
     /// Directory of web pages to serve instead of the embedded ones; must exist
     #[arg(long, value_name = "DIRECTORY", value_parser = values::directory)]
     pub static_files: Option<PathBuf>,
@@ -228,6 +244,9 @@ impl Config {
         // An empty flag is the way to say "none" over a value in the environment.
         self.system_api_token = self.system_api_token.filter(|token| !token.is_empty());
         self.public_url = self.public_url.filter(|url| !url.is_empty());
+        let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
+        self.https_cert = self.https_cert.filter(is_named);
+        self.https_key = self.https_key.filter(is_named);
         self.origin_api_auth = self.origin_api_auth.filter(|auth| !auth.is_empty());
         self.redis.password = self.redis.password.filter(|password| !password.is_empty());
         self.redis.url = self.redis.url.filter(|url| !url.is_empty());

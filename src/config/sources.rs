@@ -136,6 +136,7 @@ pub fn parse_from(
     read_secrets(&mut chosen)?;
     let mut config = typed(&chosen)?.finish();
     fit_force_timeout(&mut config, &chosen)?;
+    check_https(&config)?;
     let mut names: Vec<_> = environment.keys().chain(dotenv.keys()).collect();
     names.sort();
     names.dedup();
@@ -205,6 +206,22 @@ fn fit_force_timeout(
     }
     config.force_quit_timeout = grace + AFTER_GRACE;
     Ok(())
+}
+
+/// HTTPS needs a certificate, and a key one that it belongs to. The files are read when the servers start.
+fn check_https(config: &Config) -> Result<(), ConfigError> {
+    if config.https_cert.is_some() {
+        return Ok(());
+    }
+    let needy = [
+        ("https_server", config.https_server.is_some()),
+        ("https_key", config.https_key.is_some()),
+        ("system_api_tls", config.system_api_tls),
+    ];
+    match needy.into_iter().find(|(_, is_set)| *is_set) {
+        Some((id, _)) => Err(ConfigError::missing(id, "https_cert")),
+        None => Ok(()),
+    }
 }
 
 /// The command, whose help says on a line of its own what a setting is called in the environment and what

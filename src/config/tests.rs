@@ -93,6 +93,10 @@ fn every_setting_is_taken_from_each_source() {
     let values = [
         ("http_server", "127.0.0.1:1"),
         ("system_api", "[::1]:2"),
+        ("https_server", "[::1]:3"),
+        ("https_cert", "Cargo.toml"),
+        ("https_key", "Cargo.lock"),
+        ("system_api_tls", "on"),
         ("static_files", "."),
         ("load_balancer_type", "redis"),
         ("redis_host", "r"),

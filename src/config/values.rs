@@ -143,6 +143,17 @@ pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// A file that is read later, perhaps by a process that may read more than this one. Empty is none.
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        _ if text.is_empty() => Ok(path),
+        Ok(found) if !found.is_dir() => Ok(path),
+        Ok(_) => Err("a file (this is a directory)".to_owned()),
+        Err(error) => Err(format!("an existing file ({error})")),
+    }
+}
+
 /// SRS drops the query of its heartbeat URL, so the token must also fit into a path as it is.
 pub(super) fn token(text: &str) -> Result<String, String> {
     if text
@@ -436,6 +447,13 @@ mod tests {
                 .iter()
                 .all(|text| plain_name(text).is_err())
         );
+    }
+
+    #[test]
+    fn a_file_is_there_and_empty_is_none() {
+        assert!(file("Cargo.toml").is_ok() && file("").is_ok());
+        assert!(file("nowhere.pem").unwrap_err().contains("No such file"));
+        assert!(file("src").unwrap_err().contains("directory"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::sessions::HlsSessions;
 use super::stream::LabStream;
 use crate::config::{Listen, OriginArgs, TrustedProxies};
-use crate::listener::{Admission, Closing};
+use crate::listener::{Admission, Closing, PublicSocket};
 use crate::server::context::AccessLog;
 use crate::server::endpoint::{EndpointSettings, HttpEndpoint, ListenError, listen};
 use crate::server::profile::ServerProfile;
@@ -167,7 +167,11 @@ impl Supervisor {
             access_log: AccessLog::On,
             observer: Arc::new(()),
         };
-        let front = HttpEndpoint::new(listener, Arc::new(handler), settings)?;
+        let front = HttpEndpoint::new(
+            vec![PublicSocket::new(listener, None)?],
+            Arc::new(handler),
+            settings,
+        )?;
         info!(
             "lab origin {} listens on {address} and publishes {}",
             self.args.device_id,

@@ -3,22 +3,26 @@
 use crate::http::head::RequestHead;
 use crate::listener::ids::RequestId;
 use crate::listener::socket::wait_for;
+use crate::listener::tls::TlsSession;
+use crate::listener::transport::Transport;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::sys;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::PollFlags;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Parts of a message that the system takes at once, on Linux.
 const MAX_PARTS: usize = 1024;
+/// Bytes of a file that are read at once where the kernel cannot send it by itself.
+const FILE_PART: u64 = 64 * 1024;
 
 /// A request that has passed the listener: the head, and the body where one was read.
 #[derive(Debug)]
@@ -67,7 +71,7 @@ pub struct ClientConnection {
     announced: OnceLock<SocketAddr>,
     /// Cut when the client leaves while it is served.
     pub cancel: Arc<CancelToken>,
-    socket: TcpStream,
+    transport: Transport,
     /// This side has ended the connection while it was served.
     cut: AtomicBool,
     ended_by_operator: AtomicBool,
@@ -96,7 +100,7 @@ impl ClientConnection {
             socket_peer: peer,
             announced: OnceLock::new(),
             cancel: CancelToken::new(),
-            socket,
+            transport: Transport::new(socket),
             cut: AtomicBool::new(false),
             ended_by_operator: AtomicBool::new(false),
             state: Mutex::new(ClientState {
@@ -121,9 +125,19 @@ impl ClientConnection {
         let _ = self.announced.set(client);
     }
 
-    /// The socket, for the listener's own reading and polling.
-    pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// The way of bytes, for the listener's own reading and polling.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The handshake is over: all bytes go by TLS from now on.
+    pub(super) fn secure(&self, session: TlsSession) {
+        self.transport.secure(session);
+    }
+
+    /// Whether the client has come by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.transport.is_secure()
     }
 
     /// Where the exchange stands.
@@ -203,17 +217,15 @@ impl ClientConnection {
         // reset only the reading half may go, for a FIN would look like the end of the body.
         match ending {
             Ending::KeepAlive => {}
-            Ending::Broken { reset: true } => self.shut(Shutdown::Read),
+            Ending::Broken { reset: true } => self.transport.shut(Shutdown::Read),
+            Ending::Broken { reset: false } => self.transport.shut(Shutdown::Both),
+            // The thread, once woken, sends the rest.
+            Ending::Close if !self.transport.say_goodbye() => self.transport.shut(Shutdown::Read),
             // Unread bytes have woken the thread already. It takes them before it closes: the kernel
             // resets a connection that is closed with unread bytes, and drops what is still unsent.
-            Ending::Close if self.has_unread() => self.shut(Shutdown::Write),
-            Ending::Close | Ending::Broken { reset: false } => self.shut(Shutdown::Both),
+            Ending::Close if self.transport.has_unread() => self.transport.shut(Shutdown::Write),
+            Ending::Close => self.transport.shut(Shutdown::Both),
         }
-    }
-
-    fn has_unread(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(rustix::net::recv(&self.socket, &mut [0; 1], flags), Ok((got, _)) if got > 0)
     }
 
     /// Ends an idle connection, or one that is still sending its head; gives whether it was.
@@ -223,7 +235,8 @@ impl ClientConnection {
         if idle {
             state.phase = Phase::Over { reset: false };
             drop(state);
-            self.shut(Shutdown::Both);
+            self.transport.say_goodbye();
+            self.transport.shut(Shutdown::Both);
         }
         idle
     }
@@ -246,8 +259,8 @@ impl ClientConnection {
     /// worker that is sending.
     pub(super) fn left(&self) {
         self.cancel.cancel();
-        if rustix::net::connect_unspec(&self.socket).is_err() {
-            self.shut(Shutdown::Both); // the peer was faster
+        if rustix::net::connect_unspec(self.transport.socket()).is_err() {
+            self.transport.shut(Shutdown::Both); // the peer was faster
         }
     }
 
@@ -273,11 +286,6 @@ impl ClientConnection {
         self.cut.load(Ordering::Acquire)
     }
 
-    pub(super) fn shut(&self, how: Shutdown) {
-        // An error means that the peer was faster.
-        let _ = self.socket.shutdown(how);
-    }
-
     /// Sends all of `parts`, in one call where the socket takes it.
     ///
     /// # Errors
@@ -300,7 +308,10 @@ impl ClientConnection {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             // One call takes so many parts (UIO_MAXIOV).
-            match self.send_some(&parts[..parts.len().min(MAX_PARTS)]) {
+            match self
+                .transport
+                .send_some(&parts[..parts.len().min(MAX_PARTS)])
+            {
                 Ok(some) => {
                     *taken += some as u64;
                     IoSlice::advance_slices(&mut parts, some);
@@ -316,7 +327,7 @@ impl ClientConnection {
     /// Sends `bytes` only where the socket takes them all at once: for the accept loop, which waits
     /// for nobody. Gives whether it did.
     pub fn send_at_once(&self, bytes: &[u8]) -> bool {
-        self.send_some(&[IoSlice::new(bytes)]) == Ok(bytes.len())
+        self.transport.send_some(&[IoSlice::new(bytes)]) == Ok(bytes.len())
     }
 
     /// Sends what the socket takes now, and never waits. Returns how many bytes that was.
@@ -325,7 +336,10 @@ impl ClientConnection {
     /// What the socket says.
     pub fn send_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            return match self.send_some(&parts[..parts.len().min(MAX_PARTS)]) {
+            return match self
+                .transport
+                .send_some(&parts[..parts.len().min(MAX_PARTS)])
+            {
                 Ok(some) => Ok(some),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Ok(0),
@@ -334,18 +348,7 @@ impl ClientConnection {
         }
     }
 
-    fn send_some(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        // Not blocking for this call only: the socket itself stays blocking.
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(
-            &self.socket,
-            parts,
-            &mut SendAncillaryBuffer::default(),
-            flags,
-        )
-    }
-
-    /// Sends a part of a file, which the kernel copies (sendfile(2)). `from` moves on with what the socket takes, also
+    /// Sends a part of a file, which the kernel copies (sendfile(2)) where nothing is to be encrypted. `from` moves on with what the socket takes, also
     /// where it fails.
     ///
     /// # Errors
@@ -358,11 +361,34 @@ impl ClientConnection {
         to: u64,
         stall: Duration,
     ) -> io::Result<()> {
+        if self.is_secure() {
+            return self.send_file_read(file, from, to, stall);
+        }
+        let socket = self.transport.socket();
         // There is no flag for one call. Everybody else who uses the socket waits by poll anyway.
-        self.socket.set_nonblocking(true)?;
+        socket.set_nonblocking(true)?;
         let sent = self.send_file_parts(file, from, to, stall);
-        self.socket.set_nonblocking(false)?;
+        socket.set_nonblocking(false)?;
         sent
+    }
+
+    fn send_file_read(
+        &self,
+        file: &File,
+        from: &mut u64,
+        to: u64,
+        stall: Duration,
+    ) -> io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(FILE_PART.min(to - *from)).unwrap_or(0)];
+        while *from < to {
+            let count = usize::try_from(FILE_PART.min(to - *from)).unwrap_or(0);
+            let count = file.read_at(&mut bytes[..count], *from)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.send_counting(&mut [IoSlice::new(&bytes[..count])], stall, from)?;
+        }
+        Ok(())
     }
 
     fn send_file_parts(
@@ -374,7 +400,7 @@ impl ClientConnection {
     ) -> io::Result<()> {
         while *from < to {
             let count = usize::try_from(to - *from).unwrap_or(usize::MAX);
-            match sendfile(&self.socket, file, Some(from), count) {
+            match sendfile(self.transport.socket(), file, Some(from), count) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait_writable(stall)?,
@@ -389,13 +415,14 @@ impl ClientConnection {
     /// takes anything at all.
     fn wait_writable(&self, stall: Duration) -> io::Result<()> {
         let look = (stall / 4).max(Duration::from_millis(1));
-        let mut held = sys::unacknowledged(&self.socket);
+        let socket = self.transport.socket();
+        let mut held = sys::unacknowledged(socket);
         let mut taken_at = Instant::now();
         loop {
-            if wait_for(&self.socket, PollFlags::OUT, Some(look))?.is_some() {
+            if wait_for(socket, PollFlags::OUT, Some(look))?.is_some() {
                 return Ok(());
             }
-            let now_held = sys::unacknowledged(&self.socket);
+            let now_held = sys::unacknowledged(socket);
             if now_held < held {
                 held = now_held;
                 taken_at = Instant::now();

@@ -8,8 +8,10 @@ use crate::listener::client::{ClientConnection, Phase, ReceivedRequest};
 use crate::listener::ids::RequestIds;
 use crate::listener::last_head::LastHead;
 use crate::listener::proxy_protocol::{self, Parsed};
-use crate::listener::socket::{receive, wait_for};
-use log::warn;
+use crate::listener::socket::wait_for;
+use crate::listener::tls::TlsAcceptor;
+use crate::listener::transport::Seen;
+use log::{debug, warn};
 use rustix::event::PollFlags;
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read};
@@ -28,6 +30,11 @@ const LINGER_BYTES: usize = 64 * 1024;
 const HALF_CLOSE_GRACE: Duration = Duration::from_millis(700);
 /// How often a client that has sent more than it may is looked at while it is served.
 const LOOK: Duration = Duration::from_millis(250);
+/// The answer to a request without TLS where TLS is spoken. nginx, too, answers it with a 400.
+const PLAIN: Rejection = Rejection {
+    status: 400,
+    message: "This port speaks HTTPS: the URL has to begin with https://",
+};
 /// First size of the head buffer, in bytes; most heads fit.
 const FIRST_READ: usize = 2048;
 
@@ -47,6 +54,8 @@ pub(super) struct Connection<'a> {
     queue: &'a dyn RequestQueue,
     /// Whether a PROXY protocol header comes before the first request.
     is_announced: bool,
+    /// Whether a TLS handshake does, after that header.
+    tls: Option<&'a TlsAcceptor>,
     client: Arc<ClientConnection>,
     /// Bytes that have come and are not used yet: part of a head, or what was pipelined.
     unread: Vec<u8>,
@@ -59,6 +68,7 @@ impl<'a> Connection<'a> {
         idle_timeout: Duration,
         queue: &'a dyn RequestQueue,
         is_announced: bool,
+        tls: Option<&'a TlsAcceptor>,
         client: Arc<ClientConnection>,
     ) -> Self {
         let unread = Vec::new();
@@ -67,6 +77,7 @@ impl<'a> Connection<'a> {
             idle_timeout,
             queue,
             is_announced,
+            tls,
             client,
             unread,
             last: LastHead::default(),
@@ -79,6 +90,11 @@ impl<'a> Connection<'a> {
             && let Err(why) = self.read_announcement()
         {
             warn!("closed a connection from {}: {why}", self.client.peer());
+            return;
+        }
+        if let Some(tls) = self.tls
+            && !self.shake_hands(tls)
+        {
             return;
         }
         loop {
@@ -114,11 +130,62 @@ impl<'a> Connection<'a> {
         match self.client.phase() {
             Phase::Over { reset: true } => {
                 // Fails only for a socket that is gone already.
-                let _ = SockRef::from(self.client.socket()).set_linger(Some(Duration::ZERO));
+                let socket = SockRef::from(self.client.transport().socket());
+                let _ = socket.set_linger(Some(Duration::ZERO));
             }
             // The rest of the answer may still be on its way.
-            Phase::Over { reset: false } => self.discard(),
-            _ => {}
+            Phase::Over { reset: false } => {
+                self.client.transport().finish_goodbye(LINGER_TIME);
+                self.client.transport().shut(Shutdown::Write);
+                self.discard();
+            }
+            _ => {
+                self.client.transport().say_goodbye();
+            }
+        }
+    }
+
+    /// Goes through the TLS handshake, on this thread: no worker is there for it yet. Returns `false` where the
+    /// connection is to end.
+    fn shake_hands(&mut self, tls: &TlsAcceptor) -> bool {
+        let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
+        if self.unread.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.read_more(left, FIRST_READ) {
+                // Health checks of load balancers connect and leave.
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        // A method begins with a letter, a TLS record with 22.
+        if self.unread.first().is_some_and(u8::is_ascii_alphabetic) {
+            tls.count_failure();
+            self.refuse(&PLAIN, None);
+            return false;
+        }
+        let shaken = match tls.session() {
+            Ok(session) => session
+                .handshake(self.client.transport().socket(), &self.unread, end)
+                .map(|()| session),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        self.unread = Vec::new();
+        match shaken {
+            Ok(session) => {
+                self.client.secure(session);
+                true
+            }
+            Err(error) => {
+                tls.count_failure();
+                let peer = self.client.peer();
+                debug!("closed a connection from {peer}: its TLS handshake: {error}");
+                // Closed with bytes unread, it would be reset, and the client would not see the alert.
+                self.client.transport().shut(Shutdown::Write);
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.discard();
+                }
+                false
+            }
         }
     }
 
@@ -246,11 +313,13 @@ impl<'a> Connection<'a> {
 
     /// Reads what there is into `unread`, up to `most` bytes in all; 0 is the end.
     fn read_more(&mut self, time: Duration, most: usize) -> io::Result<usize> {
-        let socket = self.client.socket();
         let held = self.unread.len();
         let room = (held * 2).max(FIRST_READ).min(most.max(held + 1));
         self.unread.resize(room, 0);
-        let got = receive(socket, &mut self.unread[held..], time);
+        let got = self
+            .client
+            .transport()
+            .receive(&mut self.unread[held..], time);
         self.unread
             .truncate(held + got.as_ref().map_or(0, |got| *got));
         got
@@ -319,8 +388,9 @@ impl<'a> Connection<'a> {
     ///
     /// The next request, or the worker's shutting down of the socket, is what wakes this thread: a
     /// client that waits for its answer needs nothing else, and no descriptor is spent on waking.
-    fn watch(&mut self, long: bool) -> bool {
-        let mut has_more = !self.unread.is_empty();
+    fn watch(&self, long: bool) -> bool {
+        let transport = self.client.transport();
+        let mut has_more = !self.unread.is_empty() || transport.has_waiting();
         loop {
             match self.client.phase() {
                 Phase::Busy => {}
@@ -330,16 +400,14 @@ impl<'a> Connection<'a> {
             let seen = if has_more {
                 // Pipelined bytes would wake a poll at once, again and again: wait for the worker.
                 self.client.wait_finished(LOOK);
-                wait_for(self.client.socket(), PollFlags::RDHUP, Some(Duration::ZERO))
+                transport.look_for_leaver()
             } else {
-                let either = PollFlags::IN | PollFlags::RDHUP;
-                wait_for(self.client.socket(), either, Some(self.idle_timeout))
+                transport.look(self.idle_timeout)
             };
-            let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
             match seen {
-                Ok(None) => {}
-                Ok(Some(events)) if !events.intersects(gone) => has_more = true,
-                Ok(Some(_)) | Err(_) => self.end_for_a_leaver(long),
+                Seen::Nothing => {}
+                Seen::More => has_more = true,
+                Seen::Gone => self.end_for_a_leaver(long),
             }
         }
     }
@@ -364,7 +432,11 @@ impl<'a> Connection<'a> {
     fn refuse(&mut self, rejection: &Rejection, head: Option<&RequestHead>) {
         let id = self.ids.next();
         self.queue.refuse(&self.client, &id, rejection, head);
-        self.client.shut(Shutdown::Write);
+        let transport = self.client.transport();
+        if !transport.say_goodbye() {
+            transport.finish_goodbye(LINGER_TIME);
+        }
+        transport.shut(Shutdown::Write);
         self.discard();
     }
 
@@ -375,7 +447,7 @@ impl<'a> Connection<'a> {
         let mut waste = [0; 4096];
         while taken < LINGER_BYTES {
             let left = end.saturating_duration_since(Instant::now());
-            let mut socket = self.client.socket();
+            let mut socket = self.client.transport().socket();
             match wait_for(socket, PollFlags::IN, Some(left)) {
                 Ok(Some(_)) => match socket.read(&mut waste) {
                     Ok(0) | Err(_) => break,

@@ -6,11 +6,13 @@ use crate::listener::client::{ClientConnection, Phase};
 use crate::listener::connection::Connection;
 use crate::listener::ids::RequestIds;
 use crate::listener::table::ConnectionTable;
+use crate::listener::tls::TlsAcceptor;
 use crate::runtime::threads;
 use crate::runtime::warn_once::WarnOnce;
 use log::{debug, warn};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use smallvec::SmallVec;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// A connection's thread parses heads and polls; what it touches of this stays small.
 const STACK: usize = 128 * 1024;
+/// The same where the thread goes through TLS handshakes.
+const TLS_STACK: usize = 256 * 1024;
 /// Pause after an `accept` or a thread that the system refused, before the next try.
 const PAUSE: Duration = Duration::from_millis(50);
 /// At the bound, how long a look for somebody who waits may take.
@@ -75,12 +79,48 @@ pub enum Closing {
     HandOver,
 }
 
-/// A public listening socket and the clients that came in by it.
+/// A listening socket, and what is spoken to who connects there.
+#[derive(Debug, Clone)]
+pub struct PublicSocket {
+    socket: Arc<TcpListener>,
+    address: SocketAddr,
+    /// `None`: bytes as they are.
+    tls: Option<Arc<TlsAcceptor>>,
+}
+
+impl PublicSocket {
+    /// A listening socket; with `tls` each connection begins with a handshake.
+    ///
+    /// # Errors
+    /// What the system says of the socket.
+    pub fn new(socket: TcpListener, tls: Option<Arc<TlsAcceptor>>) -> io::Result<Self> {
+        // The accepting thread polls, for it must be woken without shutting the socket down, which may be another
+        // process's, too.
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket: Arc::new(socket),
+            tls,
+        })
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Public listening sockets and the clients that came in by them.
 pub struct Listener {
     settings: Settings,
     address: SocketAddr,
-    /// The socket, until the listener closes; the accepting thread has it, too, until it has seen that.
-    socket: Mutex<Option<Arc<TcpListener>>>,
+    /// The sockets, until the listener closes; the accepting thread has them, too, until it has seen that.
+    sockets: Mutex<Vec<PublicSocket>>,
     /// Wakes the accepting thread when the listener closes.
     wake: OwnedFd,
     clients: Arc<ConnectionTable>,
@@ -96,19 +136,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener on a listening socket; it accepts from [`Listener::run`] on.
+    /// A listener on listening sockets, one at least; it accepts from [`Listener::run`] on.
     ///
     /// # Errors
-    /// What the system says of the socket, or when it has no descriptor left.
-    pub fn new(socket: TcpListener, settings: Settings) -> io::Result<Arc<Self>> {
-        // The accepting thread polls, for it must be woken without shutting the socket down, which may be another
-        // process's, too.
-        socket.set_nonblocking(true)?;
+    /// There is no socket, or no descriptor left.
+    pub fn new(sockets: Vec<PublicSocket>, settings: Settings) -> io::Result<Arc<Self>> {
+        let none = || io::Error::other("a listener without a socket");
         Ok(Arc::new(Self {
             ids: RequestIds::new(&settings.id_prefix),
             settings,
-            address: socket.local_addr()?,
-            socket: Mutex::new(Some(Arc::new(socket))),
+            address: sockets.first().ok_or_else(none)?.address,
+            sockets: Mutex::new(sockets),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             clients: Arc::default(),
             threads: AtomicUsize::new(0),
@@ -124,7 +162,7 @@ impl Listener {
         &self.clients
     }
 
-    /// The address that it listens on.
+    /// The address of the first socket.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -134,13 +172,13 @@ impl Listener {
         self.settings.connections
     }
 
-    /// The listening socket; `None` once the listener has closed.
-    pub fn socket(&self) -> Option<Arc<TcpListener>> {
-        self.lock_socket().clone()
+    /// The listening sockets; none once the listener has closed.
+    pub fn sockets(&self) -> Vec<PublicSocket> {
+        self.lock_sockets().clone()
     }
 
-    fn lock_socket(&self) -> MutexGuard<'_, Option<Arc<TcpListener>>> {
-        self.socket.lock()
+    fn lock_sockets(&self) -> MutexGuard<'_, Vec<PublicSocket>> {
+        self.sockets.lock()
     }
 
     /// How long a connection may be without a request now: no longer than a moment once the port has been released,
@@ -171,28 +209,31 @@ impl Listener {
 
     /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
     pub fn run(self: &Arc<Self>, queue: &Arc<dyn RequestQueue>) {
-        let Some(socket) = self.socket() else { return };
+        let sockets = self.sockets();
         while !self.is_closing() {
-            self.wait_for_room(&socket);
-            self.wait_for_somebody(&socket, None);
-            if !self.is_closing() {
-                self.accept(&socket, queue);
+            self.wait_for_room(&sockets);
+            for at in self.wait_for_somebody(&sockets, None) {
+                if !self.is_closing() {
+                    self.accept(&sockets[at], queue);
+                }
             }
         }
         // Who is in the kernel's queue has connected, and would be reset: no other process takes this socket over.
         if !self.handed_over.load(Ordering::Acquire) {
-            while self.accept(&socket, queue) {}
+            for socket in &sockets {
+                while self.accept(socket, queue) {}
+            }
         }
         debug!("no longer listening for {}", self.settings.name);
     }
 
     /// Accepts one connection; gives whether there was one.
-    fn accept(self: &Arc<Self>, socket: &TcpListener, queue: &Arc<dyn RequestQueue>) -> bool {
-        match socket.accept() {
+    fn accept(self: &Arc<Self>, public: &PublicSocket, queue: &Arc<dyn RequestQueue>) -> bool {
+        match public.socket.accept() {
             Ok((socket, peer)) => {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 if self.is_welcome(peer.ip()) {
-                    self.let_in(socket, peer, queue);
+                    self.let_in(socket, peer, public.tls.clone(), queue);
                 }
                 return true;
             }
@@ -217,7 +258,7 @@ impl Listener {
         self.handed_over
             .store(how == Closing::HandOver, Ordering::Release);
         self.closing.store(true, Ordering::Release);
-        drop(self.lock_socket().take());
+        drop(std::mem::take(&mut *self.lock_sockets()));
         // Fails only where the counter is full, and then the thread is awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if how == Closing::Release {
@@ -236,10 +277,10 @@ impl Listener {
 
     /// At the bound: when somebody waits, an idle connection makes room; where all are busy, new ones
     /// wait in the kernel's queue.
-    fn wait_for_room(&self, socket: &TcpListener) {
+    fn wait_for_room(&self, sockets: &[PublicSocket]) {
         while self.is_at_bound() && !self.is_closing() {
             // While nobody came somebody may have left.
-            if !self.wait_for_somebody(socket, Some(&LOOK)) || !self.is_at_bound() {
+            if self.wait_for_somebody(sockets, Some(&LOOK)).is_empty() || !self.is_at_bound() {
                 continue;
             }
             let bound = self.settings.connections;
@@ -269,19 +310,25 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection that is to be accepted, until `time` is over or the listener closes. Gives whether
-    /// there is one.
-    fn wait_for_somebody(&self, socket: &TcpListener, time: Option<&Timespec>) -> bool {
-        let mut fds = [
-            PollFd::new(socket, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
-        ];
+    /// Waits for connections that are to be accepted, until `time` is over or the listener closes. Gives the sockets that
+    /// have one, by their places in `sockets`.
+    fn wait_for_somebody(
+        &self,
+        sockets: &[PublicSocket],
+        time: Option<&Timespec>,
+    ) -> SmallVec<[usize; 2]> {
+        let mut fds: SmallVec<[PollFd<'_>; 3]> = sockets
+            .iter()
+            .map(|public| PollFd::new(&*public.socket, PollFlags::IN))
+            .collect();
+        fds.push(PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN));
         let seen = poll(&mut fds, time);
         // A signal, or a system without memory: neither may make this loop spin.
         if seen.is_err() {
             thread::sleep(PAUSE);
         }
-        !fds[0].revents().is_empty()
+        let ready = |at: &usize| !fds[*at].revents().is_empty();
+        (0..sockets.len()).filter(ready).collect()
     }
 
     /// Who makes room: one that is ending anyway; else, of those without a whole request, one that has never been
@@ -310,6 +357,7 @@ impl Listener {
         self: &Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
+        tls: Option<Arc<TlsAcceptor>>,
         queue: &Arc<dyn RequestQueue>,
     ) {
         // Without it Nagle and delayed ACK take a keep-alive client from a thousand segments a
@@ -328,13 +376,15 @@ impl Listener {
         let id = client.id;
         let listener = self.clone();
         let queue = queue.clone();
-        let spawned = threads::spawn("connection", STACK, move || {
+        let stack = if tls.is_some() { TLS_STACK } else { STACK };
+        let spawned = threads::spawn("connection", stack, move || {
             let guard = ConnectionGuard {
                 listener: &listener,
                 id,
             };
             let idle_timeout = listener.idle_timeout();
-            Connection::new(&listener.ids, idle_timeout, &*queue, is_announced, client).run();
+            let (ids, tls) = (&listener.ids, tls.as_deref());
+            Connection::new(ids, idle_timeout, &*queue, is_announced, tls, client).run();
             drop(guard);
         });
         if let Err(error) = spawned {

@@ -15,11 +15,14 @@ mod listener;
 mod proxy_protocol;
 mod socket;
 mod table;
+mod tls;
+mod transport;
 
 pub use client::{ClientConnection, Ending, ReceivedRequest};
 pub use ids::RequestId;
-pub use listener::{Admission, Closing, Listener, Settings};
+pub use listener::{Admission, Closing, Listener, PublicSocket, Settings};
 pub use table::ConnectionTable;
+pub use tls::{CertificateError, CertificateFiles, TlsAcceptor};
 
 use crate::http::head::{Rejection, RequestHead};
 use std::sync::Arc;

@@ -40,6 +40,17 @@ pub struct Gauges<'a> {
     pub dropped_log_lines: u64,
     pub shared: Snapshot,
     pub live: LiveGauges,
+    /// `None` where nothing is served by HTTPS.
+    pub tls: Option<TlsGauges>,
+}
+
+/// How HTTPS stands.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsGauges {
+    /// Until the certificate expires; less than 0 once it has.
+    pub seconds_left: i64,
+    /// Handshakes that failed since the start.
+    pub failed_handshakes: u64,
 }
 
 /// How live channels stand.
@@ -119,6 +130,14 @@ impl Gauges<'_> {
         self.origins(&sheet)?;
         self.shared(&sheet)?;
         self.live.add_to(&sheet)?;
+        if let Some(tls) = &self.tls {
+            let help = "Seconds until the certificate for HTTPS expires; negative once it has.";
+            let name = "srs_proxy_certificate_expiry_seconds";
+            sheet.add(IntGauge::new(name, help)?)?.set(tls.seconds_left);
+            let help = "TLS handshakes that failed, plain HTTP requests to the port of HTTPS too.";
+            let name = "srs_proxy_tls_handshake_failures_total";
+            sheet.counter(name, help, tls.failed_handshakes)?;
+        }
         let help = "The version that runs; the value is always 1.";
         let build = sheet.gauges("srs_proxy_build_info", help, &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use gauges::MAX_ORIGINS;
 
-pub use gauges::{Gauges, LiveGauges};
+pub use gauges::{Gauges, LiveGauges, TlsGauges};
 
 /// The type of what [`Metrics::render`] gives (Prometheus' text format, version 0.0.4).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,8 +1,8 @@
-//! An HTTP endpoint: a listening socket with its listener, and the server behind it. The proxy has two, a lab origin
+//! An HTTP endpoint: listening sockets with their listener, and the server behind it. The proxy has two, a lab origin
 //! has one.
 
 use crate::config::{Listen, TrustedProxies};
-use crate::listener::{Admission, Closing, Listener, RequestQueue, Settings};
+use crate::listener::{Admission, Closing, Listener, PublicSocket, RequestQueue, Settings};
 use crate::runtime::semaphore::Semaphore;
 use crate::server::context::{AccessLog, ServerContext};
 use crate::server::profile::ServerProfile;
@@ -69,17 +69,17 @@ pub struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    /// A front on a listening socket; it opens with [`HttpEndpoint::serve`].
+    /// A front on listening sockets, one at least; it opens with [`HttpEndpoint::serve`].
     ///
     /// # Errors
     /// What the system says.
     pub fn new(
-        listener: TcpListener,
+        sockets: Vec<PublicSocket>,
         handler: Arc<dyn RequestHandler>,
         settings: EndpointSettings,
     ) -> io::Result<Self> {
         let listener = Listener::new(
-            listener,
+            sockets,
             Settings {
                 name: settings.name,
                 connections: settings.connections,
@@ -110,7 +110,7 @@ impl HttpEndpoint {
         })
     }
 
-    /// Where it listens.
+    /// Where its first socket listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

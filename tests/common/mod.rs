@@ -30,6 +30,7 @@ pub mod request;
 pub mod response;
 pub mod shared;
 pub mod srs;
+pub mod tls;
 pub mod tools;
 pub mod wait;
 

@@ -4,6 +4,7 @@ use super::fetch;
 use super::origin::Origin;
 use super::process::{Process, own_binary, without_settings};
 use super::response::Response;
+use super::tls::{TestRoot, Tunnel};
 use super::{SOON, wait::wait_for};
 use rustix::process::{Pid, Signal};
 use serde_json::json;
@@ -19,9 +20,18 @@ pub struct ProxyBuilder {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     directory: TempDir,
+    root: Option<TestRoot>,
 }
 
 impl ProxyBuilder {
+    /// Has players come by TLS: [`Proxy::http`] is a tunnel that leads there. The same tests then hold for both transports.
+    pub fn over_tls(self) -> ProxyBuilder {
+        let root = TestRoot::new();
+        let mut builder = self.https(&root);
+        builder.root = Some(root);
+        builder
+    }
+
     /// One more environment variable; an earlier one of the same name is replaced.
     pub fn env(mut self, name: &str, value: impl ToString) -> ProxyBuilder {
         self.environment.push((name.to_owned(), value.to_string()));
@@ -75,11 +85,19 @@ impl ProxyBuilder {
         let mut proxy = Proxy {
             process: Process::start("the proxy", &mut command),
             http: nowhere,
+            plain: nowhere,
             api: nowhere,
             directory: self.directory,
+            tunnel: None,
         };
         proxy.http = proxy.listens("listening for players on ");
+        proxy.plain = proxy.http;
         proxy.api = proxy.listens("listening for origins and operators on ");
+        if let Some(root) = &self.root {
+            let tunnel = Tunnel::start(proxy.https(), root);
+            proxy.http = tunnel.addr;
+            proxy.tunnel = Some(tunnel);
+        }
         proxy
     }
 }
@@ -87,11 +105,15 @@ impl ProxyBuilder {
 /// A running proxy. Dropped, it is killed; when the test failed, its log is printed.
 pub struct Proxy {
     process: Process,
-    /// Where players connect.
+    /// Where players connect; a tunnel where they come over TLS.
     pub http: SocketAddr,
+    /// Where players connect without TLS.
+    pub plain: SocketAddr,
     /// Where origins and operators connect.
     pub api: SocketAddr,
     directory: TempDir,
+    /// Ends with the proxy.
+    tunnel: Option<Tunnel>,
 }
 
 impl Proxy {
@@ -113,6 +135,17 @@ impl Proxy {
         proxy
     }
 
+    /// Two proxies before `origin`: players come to the one as they are, to the other over TLS.
+    #[track_caller]
+    pub fn both(origin: &Origin) -> [Proxy; 2] {
+        let both = [Proxy::builder(), Proxy::builder().over_tls()];
+        both.map(|builder| {
+            let proxy = builder.start();
+            proxy.register(origin);
+            proxy
+        })
+    }
+
     /// A proxy that is not started yet, on free ports of `127.0.0.1`.
     pub fn builder() -> ProxyBuilder {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -122,6 +155,7 @@ impl Proxy {
             args: Vec::new(),
             environment: Vec::new(),
             directory,
+            root: None,
         }
         .env("PROXY_HTTP_SERVER", "127.0.0.1:0")
         .env("PROXY_SYSTEM_API", "127.0.0.1:0")

@@ -6,11 +6,12 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 /// Where each program comes from in Debian.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("nginx", "nginx-light"),
     ("curl", "curl"),
+    ("openssl", "openssl"),
     ("redis-server", "redis-server"),
     ("promtool", "prometheus"),
     ("chromium", "chromium"),

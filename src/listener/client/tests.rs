@@ -160,7 +160,7 @@ fn a_request_is_taken_once() {
 fn an_answer_that_ends_the_connection_is_not_lost_for_what_was_pipelined() {
     let (client, mut peer) = at(Name::Busy);
     peer.write_all(b"GET /next HTTP/1.1\r\n").unwrap();
-    while !client.has_unread() {
+    while !client.transport.has_unread() {
         thread::yield_now();
     }
     assert!(client.send_at_once(b"the answer"));

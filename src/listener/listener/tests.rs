@@ -47,7 +47,8 @@ fn answer(admission: Admission) -> Vec<u8> {
         announced_by: None,
         admission,
     };
-    let listener = Listener::new(socket, settings).unwrap();
+    let sockets = vec![PublicSocket::new(socket, None).unwrap()];
+    let listener = Listener::new(sockets, settings).unwrap();
     let running = listener.clone();
     let accepting = thread::spawn(move || running.run(&(Arc::new(Nobody) as _)));
     let mut client = TcpStream::connect(listener.address()).unwrap();

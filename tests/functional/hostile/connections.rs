@@ -119,25 +119,28 @@ fn who_is_cut_off_never_takes_the_end_for_the_end_of_the_body() {
     // HTTP/1.0: the body ends with the connection, so an end that is none must be a reset.
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");
-    let proxy = Proxy::before(&origin, &[("PROXY_GRACE_QUIT_TIMEOUT", "500ms")]);
-    let play = || {
-        let mut viewer = Client::connect(proxy.http);
-        viewer.request10("GET", "/live/a.flv", &[]);
-        let mut live = route.next();
-        live.send(b"frame");
-        assert_eq!(viewer.read_head(SOON).status, 200);
-        viewer.expect_bytes(b"frame", SOON);
-        (viewer, live)
-    };
-    // It has shut its own half, which the proxy takes for leaving.
-    let (mut viewer, live) = play();
-    viewer.half_close();
-    live.wait_closed(crate::common::ABOUT_A_SECOND);
-    assert_eq!(viewer.read_rest(SOON).1, BodyEnd::Reset);
-    // The grace is over.
-    let (mut viewer, _live) = play();
-    proxy.signal(rustix::process::Signal::TERM);
-    assert_eq!(viewer.read_rest(SOON).1, BodyEnd::Reset);
+    for builder in [Proxy::builder(), Proxy::builder().over_tls()] {
+        let proxy = builder.env("PROXY_GRACE_QUIT_TIMEOUT", "500ms").start();
+        proxy.register(&origin);
+        let play = || {
+            let mut viewer = Client::connect(proxy.http);
+            viewer.request10("GET", "/live/a.flv", &[]);
+            let mut live = route.next();
+            live.send(b"frame");
+            assert_eq!(viewer.read_head(SOON).status, 200);
+            viewer.expect_bytes(b"frame", SOON);
+            (viewer, live)
+        };
+        // It has shut its own half, which the proxy takes for leaving.
+        let (mut viewer, live) = play();
+        viewer.half_close();
+        live.wait_closed(crate::common::ABOUT_A_SECOND);
+        assert_eq!(viewer.read_rest(SOON).1, BodyEnd::Reset);
+        // The grace is over.
+        let (mut viewer, _live) = play();
+        proxy.signal(rustix::process::Signal::TERM);
+        assert_eq!(viewer.read_rest(SOON).1, BodyEnd::Reset);
+    }
 }
 
 fn few_connections() -> Proxy {

@@ -17,10 +17,10 @@ const ROOM: usize = 20_000;
 
 #[test]
 fn endless_heads_are_cut() {
-    let proxy = Proxy::start(&[]);
+    let proxy = Proxy::builder().over_tls().start();
     let before = Footprint::at_rest(&proxy);
     let most = 400_000_000;
-    for server in [proxy.http, proxy.api] {
+    for server in [proxy.plain, proxy.http, proxy.api] {
         for (what, first, piece, wanted) in [
             (
                 "one header line",
@@ -108,11 +108,13 @@ fn the_limits_are_where_they_are_said_to_be() {
 
 #[test]
 fn heads_that_trickle_are_cut_while_others_are_served() {
-    let proxy = Proxy::start(&[("PROXY_IDLE_TIMEOUT", "3s")]);
+    let builder = Proxy::builder().over_tls();
+    let proxy = builder.env("PROXY_IDLE_TIMEOUT", "3s").start();
     let before = Footprint::at_rest(&proxy);
     let began = Instant::now();
+    let servers = [proxy.plain, proxy.http, proxy.api];
     let mut slow: Vec<_> = (0..200)
-        .map(|n| (connect([proxy.http, proxy.api][n % 2]), n))
+        .map(|n| (connect(servers[n % servers.len()]), n))
         .collect();
     let head = "GET /api/v1/versions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Never: ends here";
     let mut cut = Vec::new();

@@ -5,3 +5,4 @@ mod connections;
 mod half_heads;
 mod heads;
 mod origins;
+mod tls;

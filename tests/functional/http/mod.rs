@@ -1,6 +1,7 @@
 //! HTTP on both sides: headers, statuses, connections, bodies that break.
 
 mod headers;
+mod https;
 mod live_list;
 mod proxy_protocol;
 mod serving;

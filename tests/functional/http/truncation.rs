@@ -57,65 +57,67 @@ fn ask(proxy: &Proxy, version: &str, target: &str) -> Client {
 #[test]
 fn a_broken_body_is_broken_for_the_player() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&origin, &[]);
     let segment = format!("/live/a-1.ts?spbhid={}", live_id("a"));
-    for (framing, how) in BREAKS {
-        for target in ["/live/a.flv", "/live/a.ts", &segment] {
-            let route = origin.live(
-                target.split('?').next().unwrap(),
-                LiveRoute::new(framing, "video/x"),
-            );
-            for version in ["HTTP/1.1", "HTTP/1.0"] {
-                let case = format!("{target} for {version}, {framing:?}, {how:?}");
-                let mut client = ask(&proxy, version, target);
-                let mut live = route.next();
-                live.send(b"the first bytes");
-                let head = client.read_head(SOON);
-                assert_eq!(head.status, 200, "{case}");
-                client.expect_bytes(b"the first bytes", SOON);
-                break_off(live, how);
-                let (rest, end) = client.read_rest(ABOUT_A_SECOND);
-                assert!(
-                    rest.is_empty(),
-                    "{case}: appended {:?}",
-                    String::from_utf8_lossy(&rest)
+    for proxy in &Proxy::both(&origin) {
+        for (framing, how) in BREAKS {
+            for target in ["/live/a.flv", "/live/a.ts", &segment] {
+                let route = origin.live(
+                    target.split('?').next().unwrap(),
+                    LiveRoute::new(framing, "video/x"),
                 );
-                assert_ne!(end, BodyEnd::Complete, "{case}");
-                let close_delimited =
-                    !head.headers.has("content-length") && !head.headers.has("transfer-encoding");
-                assert_eq!(
-                    close_delimited,
-                    version == "HTTP/1.0" && !matches!(framing, Framing::Length(_)),
-                    "{case}"
-                );
-                if close_delimited {
-                    assert_eq!(end, BodyEnd::Reset, "{case}: a FIN would look like the end");
+                for version in ["HTTP/1.1", "HTTP/1.0"] {
+                    let case = format!("{target} for {version}, {framing:?}, {how:?}");
+                    let mut client = ask(proxy, version, target);
+                    let mut live = route.next();
+                    live.send(b"the first bytes");
+                    let head = client.read_head(SOON);
+                    assert_eq!(head.status, 200, "{case}");
+                    client.expect_bytes(b"the first bytes", SOON);
+                    break_off(live, how);
+                    let (rest, end) = client.read_rest(ABOUT_A_SECOND);
+                    assert!(
+                        rest.is_empty(),
+                        "{case}: appended {:?}",
+                        String::from_utf8_lossy(&rest)
+                    );
+                    assert_ne!(end, BodyEnd::Complete, "{case}");
+                    let close_delimited = !head.headers.has("content-length")
+                        && !head.headers.has("transfer-encoding");
+                    assert_eq!(
+                        close_delimited,
+                        version == "HTTP/1.0" && !matches!(framing, Framing::Length(_)),
+                        "{case}"
+                    );
+                    if close_delimited {
+                        assert_eq!(end, BodyEnd::Reset, "{case}: a FIN would look like the end");
+                    }
                 }
             }
         }
+        proxy.assert_no_panic();
     }
-    proxy.assert_no_panic();
 }
 
 #[test]
 fn a_close_delimited_body_that_is_closed_is_whole() {
     let origin = Origin::start();
-    let proxy = Proxy::before(&origin, &[]);
     let segment = format!("/live/a-1.ts?spbhid={}", live_id("a"));
-    for target in ["/live/a.flv", &segment] {
-        let path = target.split('?').next().unwrap();
-        let route = origin.live(path, LiveRoute::new(Framing::UntilClose, "video/x"));
-        for version in ["HTTP/1.1", "HTTP/1.0"] {
-            let mut client = ask(&proxy, version, target);
-            let mut live = route.next();
-            live.send(b"all of it");
-            live.close();
-            assert_eq!(client.read_head(SOON).status, 200);
-            assert_eq!(
-                client.read_rest(SOON),
-                (b"all of it".to_vec(), BodyEnd::Complete),
-                "{target} {version}"
-            );
+    for proxy in &Proxy::both(&origin) {
+        for target in ["/live/a.flv", &segment] {
+            let path = target.split('?').next().unwrap();
+            let route = origin.live(path, LiveRoute::new(Framing::UntilClose, "video/x"));
+            for version in ["HTTP/1.1", "HTTP/1.0"] {
+                let mut client = ask(proxy, version, target);
+                let mut live = route.next();
+                live.send(b"all of it");
+                live.close();
+                assert_eq!(client.read_head(SOON).status, 200);
+                assert_eq!(
+                    client.read_rest(SOON),
+                    (b"all of it".to_vec(), BodyEnd::Complete),
+                    "{target} {version}"
+                );
+            }
         }
     }
 }

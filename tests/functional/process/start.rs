@@ -12,9 +12,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 47] = [
+const SETTINGS: [(&str, &str, &str); 51] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
+    ("--https-server", "PROXY_HTTPS_SERVER", "none"),
+    ("--https-cert", "PROXY_HTTPS_CERT", "none"),
+    ("--https-key", "PROXY_HTTPS_KEY", "none"),
+    ("--system-api-tls", "PROXY_SYSTEM_API_TLS", "off"),
     ("--static-files", "PROXY_STATIC_FILES", "embedded"),
     ("--load-balancer-type", "PROXY_LOAD_BALANCER_TYPE", "memory"),
     ("--redis-host", "PROXY_REDIS_HOST", "127.0.0.1"),
@@ -231,6 +235,10 @@ fn each_bad_value_is_named_in_one_line() {
         ("--stream-wait", "5"),
         ("--trusted-proxies", "10.0.0.0/33"),
         ("--protocol", "v2"),
+        ("--https-server", "tcp:443"),
+        ("--https-cert", "missing.pem"),
+        ("--https-key", "missing.pem"),
+        ("--system-api-tls", "yes"),
         ("--try-unlisted", "perhaps"),
         ("--grace-quit-timeout", "0s"),
         ("--upgrade-grace", "0s"),
