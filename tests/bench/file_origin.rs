@@ -31,7 +31,20 @@ pub fn playlist(stream: &str, session: &str) -> String {
     text
 }
 
-/// Starts an origin that has every stream. A key has a playlist's bytes: relayed as it is, it shows what a proxy that
+/// The media playlist of a day: so many segments, each with a date and a token.
+pub fn day(segments: usize) -> String {
+    let mut text =
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n".to_owned();
+    let token = "x".repeat(40);
+    for number in 0..segments {
+        text.push_str(&format!(
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z\n#EXTINF:2.000,\nday-{number}.ts?token={token}\n"
+        ));
+    }
+    text
+}
+
+/// Starts an origin that has every stream; playlists that are in its directory are those. A key has a playlist's bytes: relayed as it is, it shows what a proxy that
 /// rewrites playlists would do without rewriting.
 pub fn start(directory: &Path) -> Result<FileOrigin> {
     let port = free_port()?;
@@ -45,7 +58,7 @@ pub fn start(directory: &Path) -> Result<FileOrigin> {
             open_file_cache max=100 inactive=600s;
             open_file_cache_valid 600s;
             types {{ }}
-            location ~ \.m3u8$ {{ default_type application/vnd.apple.mpegurl; try_files /media.m3u8 =404; }}
+            location ~ \.m3u8$ {{ default_type application/vnd.apple.mpegurl; try_files $uri /media.m3u8 =404; }}
             location ~ \.key$ {{ default_type application/octet-stream; try_files /media.m3u8 =404; }}
             location ~ \.ts$ {{ default_type video/MP2T; try_files /segment.ts =404; }}
             location / {{ return 404; }}

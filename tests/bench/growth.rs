@@ -1,5 +1,6 @@
 //! How cost grows: with viewers, with origins, and with streams that the proxy remembers.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,9 @@ use crate::{Result, plain, system};
 
 /// Streams that are published while origins grow: few enough for one page of an API's answer.
 const PUBLISHED: usize = 40;
+
+/// Segments of a playlist of nearly a day.
+const DAY: usize = 40_000;
 
 /// Clients that fetch playlists.
 const CLIENTS: usize = 64;
@@ -37,7 +41,32 @@ pub fn measure(report: &mut Report) -> Result<()> {
             with_streams(report, streams)
         });
     }
+    let load = format!("playlist of {DAY} URIs");
+    report.compare(Section::Plain, &load, &[Target::Ours], |report, _| {
+        of_a_day(report)
+    });
     Ok(())
+}
+
+/// One client that fetches the playlist of a day. Each is rewritten anew: no HLS cache.
+fn of_a_day(report: &mut Report) -> Result<Figures> {
+    let files = report.new_directory()?;
+    let origin = file_origin::start(&files)?;
+    let playlist = file_origin::day(DAY);
+    let live = files.join("live");
+    fs::create_dir_all(&live).map_err(|error| format!("making {}: {error}", live.display()))?;
+    system::write(&live.join("day.m3u8"), &playlist)?;
+    let directory = report.new_directory()?;
+    let proxy = proxies::start(Target::Ours, origin.address, Cache::Off, &directory)?;
+    ask(&proxies::client(), proxy.address, "day")?;
+    let url = format!("http://{}/live/day.m3u8", proxy.address);
+    Load {
+        url: &url,
+        clients: 1,
+        answer_bytes: playlist.len(),
+        script: None,
+    }
+    .measure(report.options, proxy.pid())
 }
 
 /// Playlists of streams that are spread over so many origins, found by their APIs.
