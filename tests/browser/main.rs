@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod restarts;
 mod splices;
 
 use common::browser::Browser;
