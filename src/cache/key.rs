@@ -46,8 +46,14 @@ impl Key {
     }
 
     /// The key of a playlist: as for a segment, with `hls_ctx`, which is in each of the playlist's URIs. The host, and
-    /// the public one that a trusted proxy tells of, decide which of those URIs lead back here.
-    pub fn playlist(stream: &StreamUrl, head: &RequestHead, public_host: Option<&[u8]>) -> Self {
+    /// the public one that a trusted proxy tells of, decide which of those URIs lead back here. An origin may write
+    /// them with `proto`, the scheme of the player's URL: a page on HTTPS cannot play those of another.
+    pub fn playlist(
+        stream: &StreamUrl,
+        head: &RequestHead,
+        public_host: Option<&[u8]>,
+        proto: &[u8],
+    ) -> Self {
         let host = head.host.as_deref().unwrap_or_default();
         let mut rest = asked_by('p', host, head);
         rest.push_str(&identity(&head.target));
@@ -58,6 +64,8 @@ impl Key {
                 .escape_ascii()
                 .map(char::from),
         );
+        rest.push(' ');
+        rest.extend(proto.escape_ascii().map(char::from));
         Self {
             stream: stream.clone(),
             rest: rest.into(),
@@ -191,7 +199,7 @@ mod tests {
             let head = parse(text.as_bytes()).unwrap();
             [
                 Key::segment(&stream, &head),
-                Key::playlist(&stream, &head, None),
+                Key::playlist(&stream, &head, None, b"http"),
             ]
         };
         let one = keys("Referer: https://a.example/one?x");
@@ -221,7 +229,8 @@ mod tests {
     #[test]
     fn playlists_differ_by_everything_but_the_session_id() {
         let stream = StreamUrl::parse("a.example/live/a").unwrap();
-        let key = |host: &str, target: &str| Key::playlist(&stream, &head(host, target), None);
+        let key =
+            |host: &str, target: &str| Key::playlist(&stream, &head(host, target), None, b"http");
         let one = key("a.example", "/live/a.m3u8?hls_ctx=1");
         assert_eq!(key("a.example", "/live/a.m3u8?hls_ctx=1&spbhid=x"), one);
         assert_ne!(key("a.example", "/live/a.m3u8?hls_ctx=2"), one);

@@ -127,9 +127,12 @@ fn open(
     stream: &StreamUrl,
     first: First,
 ) {
-    let headers = context
-        .forwarding
-        .to_origin(&exchange.head, exchange.peer().ip(), false);
+    let headers = context.forwarding.to_origin(
+        &exchange.head,
+        exchange.peer().ip(),
+        exchange.scheme(),
+        false,
+    );
     let cancel = first.viewer.channel().cancel();
     let fetch_request = FetchRequest {
         media: request,
@@ -314,9 +317,12 @@ fn alone(
     request: &MediaRequest,
     stream: &StreamUrl,
 ) {
-    let headers = context
-        .forwarding
-        .to_origin(&exchange.head, exchange.peer().ip(), false);
+    let headers = context.forwarding.to_origin(
+        &exchange.head,
+        exchange.peer().ip(),
+        exchange.scheme(),
+        false,
+    );
     let cancel = exchange.cancel().clone();
     let fetch_request = FetchRequest {
         media: request,

@@ -113,7 +113,10 @@ fn key(
         Route::Playlist => {
             let peer = exchange.peer().ip();
             let public = context.forwarding.public_host(&head.headers, peer);
-            Key::playlist(stream, head, public.as_deref())
+            let proto = context
+                .forwarding
+                .proto(&head.headers, peer, exchange.scheme());
+            Key::playlist(stream, head, public.as_deref(), &proto)
         }
         _ => Key::segment(stream, head),
     })

@@ -92,6 +92,14 @@ impl Exchange {
         self.client.peer()
     }
 
+    /// The scheme of the request's URL, as far as this connection tells: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        match self.client.is_secure() {
+            true => "https",
+            false => "http",
+        }
+    }
+
     /// Who watches, for the list of live viewers.
     pub fn client_tag(&self) -> ClientTag {
         let client = Arc::downgrade(&self.client);

@@ -74,10 +74,26 @@ impl Forwarding {
             .flatten()
     }
 
+    /// The scheme of the player's URL as the origin is told it: what a trusted proxy in front says, else `scheme`, by which
+    /// the request came here.
+    pub fn proto(&self, headers: &Headers, peer: IpAddr, scheme: &str) -> Vec<u8> {
+        let told = self
+            .trusted
+            .contains(peer)
+            .then(|| joined(headers, "x-forwarded-proto"));
+        told.flatten().unwrap_or_else(|| scheme.into())
+    }
+
     /// The lines for the origin: the player's end-to-end ones in their spelling, its `Host`, by which
     /// SRS chooses the vhost, and where it came from. `X-Real-IP` is spelt so, for SRS misses it in
-    /// any other case.
-    pub fn to_origin(&self, head: &RequestHead, peer: IpAddr, playlist: bool) -> Headers {
+    /// any other case. `scheme` is how the request came here: `http` or `https`.
+    pub fn to_origin(
+        &self,
+        head: &RequestHead,
+        peer: IpAddr,
+        scheme: &str,
+        playlist: bool,
+    ) -> Headers {
         let mut headers = Headers::default();
         let trusted = self.trusted.contains(peer);
         if let Some(host) = &head.host {
@@ -112,7 +128,7 @@ impl Forwarding {
         if let Some(host) = host {
             headers.push("X-Forwarded-Host", &host);
         }
-        let proto = told("x-forwarded-proto").unwrap_or_else(|| b"http".to_vec());
+        let proto = self.proto(&head.headers, peer, scheme);
         headers.push("X-Forwarded-Proto", &proto);
         let viewer = addresses.into_iter().next().unwrap_or_default();
         headers.push("X-Real-IP", viewer.as_bytes());
@@ -168,11 +184,15 @@ mod tests {
     }
 
     fn sent(lines: &str, trusted: &str, playlist: bool) -> Vec<String> {
+        sent_by("http", lines, trusted, playlist)
+    }
+
+    fn sent_by(scheme: &str, lines: &str, trusted: &str, playlist: bool) -> Vec<String> {
         let head = parse(
             format!("GET /live/a.flv HTTP/1.1\r\nHost: a.example:80\r\n{lines}\r\n").as_bytes(),
         );
-        let headers =
-            forwarding(trusted).to_origin(&head.unwrap(), "192.0.2.9".parse().unwrap(), playlist);
+        let peer = "192.0.2.9".parse().unwrap();
+        let headers = forwarding(trusted).to_origin(&head.unwrap(), peer, scheme, playlist);
         let line =
             |(name, value): (&str, &[u8])| format!("{name}: {}", String::from_utf8_lossy(value));
         headers.iter().map(line).collect()
@@ -212,6 +232,21 @@ mod tests {
                 "Via: 1.0 front, 1.1 me-1",
             ]
         );
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_players_connection() {
+        for (scheme, lines, trusted, expected) in [
+            ("https", "", "", "https"),
+            ("http", "", "192.0.2.9", "http"),
+            ("https", "X-Forwarded-Proto: http\r\n", "", "https"),
+            ("https", "X-Forwarded-Proto: http\r\n", "192.0.2.9", "http"),
+            ("http", "X-Forwarded-Proto: https\r\n", "192.0.2.9", "https"),
+        ] {
+            let sent = sent_by(scheme, lines, trusted, false);
+            let line = format!("X-Forwarded-Proto: {expected}");
+            assert!(sent.contains(&line), "{scheme} {lines}: {sent:?}");
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn what_is_read_is_not_removed_for_nothing() {
 fn segments_leave_room_for_playlists() {
     let table = CacheTable::new(16_000, MANY);
     let head = parse(b"GET /live/a.m3u8 HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-    let playlist = Key::playlist(key(1).stream(), &head, None);
+    let playlist = Key::playlist(key(1).stream(), &head, None, b"http");
     let segments = table.reserve(&key(1), 12_000).expect("room");
     assert!(table.reserve(&key(2), 1000).is_none());
     assert!(table.reserve(&playlist, 500).is_some());

@@ -47,7 +47,13 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
         fill,
         wait,
     } = asking;
-    let headers = context.forwarding.to_origin(&exchange.head, peer, true);
+    let scheme = exchange.scheme();
+    let headers = context
+        .forwarding
+        .to_origin(&exchange.head, peer, scheme, true);
+    let proto = context
+        .forwarding
+        .proto(&exchange.head.headers, peer, scheme);
     let cancel = match &fill {
         Some(fill) => fill.cancel(),
         None => exchange.cancel().clone(),
@@ -58,7 +64,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     let personal = ["authorization", "cookie", "referer", "origin"];
     let personal = personal.map(|name| exchange.head.headers.one(name));
     let lasting = lasting_target(&request.target);
-    let last = (stream, &lasting, &host, &public_host, personal);
+    let last = (stream, &lasting, &host, &public_host, &proto, personal);
     let search = Search {
         request,
         headers: &headers,

@@ -33,9 +33,12 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
         fill,
         wait,
     } = asking;
-    let mut headers = context
-        .forwarding
-        .to_origin(&exchange.head, exchange.peer().ip(), false);
+    let mut headers = context.forwarding.to_origin(
+        &exchange.head,
+        exchange.peer().ip(),
+        exchange.scheme(),
+        false,
+    );
     if fill.is_some() {
         // Others may not understand the encodings that this player does.
         headers.remove("accept-encoding");

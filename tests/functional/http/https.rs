@@ -3,7 +3,7 @@
 use crate::common::answer::Reply;
 use crate::common::body::BodyEnd;
 use crate::common::client::Client;
-use crate::common::fetch::get;
+use crate::common::fetch::{get, get_with};
 use crate::common::hls::live_id;
 use crate::common::origin::Origin;
 use crate::common::process::{Process, own_binary, without_settings};
@@ -110,6 +110,30 @@ fn streams_segments_and_files_are_the_same_by_tls() {
     }
     live.finish();
     assert_eq!(viewers[0].read_rest(SOON).1, BodyEnd::Complete);
+}
+
+#[test]
+fn the_origin_is_told_the_scheme_and_its_own_links_with_it_lead_back() {
+    let origin = Origin::start();
+    // An origin that writes whole URLs, with the scheme that it is told.
+    origin.otherwise(|request| {
+        let proto = request.headers.one("x-forwarded-proto").to_owned();
+        let host = request.headers.one("host").to_owned();
+        Reply::playlist(format!("#EXTM3U\n{proto}://{host}/live/a-1.ts\n")).into()
+    });
+    let proxy = Proxy::builder().over_tls().start();
+    proxy.register(&origin);
+    // They do not share one answer.
+    for (server, scheme) in [
+        (proxy.plain, "http"),
+        (proxy.http, "https"),
+        (proxy.plain, "http"),
+    ] {
+        let headers = [("Host", "tv.example.com")];
+        let list = get_with(server, "/live/a.m3u8", &headers).text();
+        let link = format!("\n{scheme}://tv.example.com/live/a-1.ts?spbhid=");
+        assert!(list.contains(&link), "{list}");
+    }
 }
 
 #[test]
