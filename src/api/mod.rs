@@ -1,5 +1,6 @@
 //! The System API: for origins, which register, and for operators, who look and drain.
 
+mod clients;
 mod guard;
 pub mod heartbeat;
 mod operators;

@@ -1,5 +1,6 @@
 //! The System API: heartbeats of origins, and what operators see and do.
 
+use crate::api::clients::Viewers;
 use crate::api::guard::{Guard, REGISTER, Refused};
 use crate::api::heartbeat;
 use crate::api::views;
@@ -9,6 +10,7 @@ use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
 use crate::channel::Channels;
 use crate::files::{FileRequest, Files, accepts_gzip};
+use crate::hooks::Hooks;
 use crate::http::head::{Rejection, RequestHead};
 use crate::http::query::query_value;
 use crate::listener::{Listener, TlsAcceptor};
@@ -22,7 +24,6 @@ use crate::server::response::ResponseHead;
 use crate::server::server::{RequestHandler, Server};
 use crate::stream::origin_id::OriginId;
 use crate::stream::stats::StreamStats;
-use crate::stream::url::StreamUrl;
 use log::{error, info, warn};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -31,14 +32,13 @@ use std::sync::Arc;
 
 /// Largest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// Live viewers that are listed at most.
-const MAX_CLIENTS: usize = 1000;
 
 /// The System API's handlers and what they share.
 pub struct Operators {
     pub guard: Guard,
     pub balancer: Arc<dyn Balancer>,
     pub viewers: Arc<StreamStats>,
+    pub hooks: Arc<Hooks>,
     pub cache: Arc<HlsCache>,
     pub channels: Arc<Channels>,
     /// The console.
@@ -75,6 +75,8 @@ enum Route<'a> {
     Clients,
     /// `DELETE /api/v1/clients/ID`.
     Client(&'a str),
+    /// `POST /api/v1/clients/ID/kick`.
+    Kick(&'a str),
     Streams,
     Metrics,
     /// `/healthz`: whether players can be served.
@@ -104,9 +106,10 @@ fn route(path: &str) -> Route<'_> {
                 return Route::Register;
             }
             if let Some(id) = path.strip_prefix("/api/v1/clients/") {
-                return match id.contains('/') {
-                    true => Route::Nothing,
-                    false => Route::Client(id),
+                return match id.split_once('/') {
+                    None => Route::Client(id),
+                    Some((id, "kick")) if !id.is_empty() => Route::Kick(id),
+                    Some(_) => Route::Nothing,
                 };
             }
             let origin = path.strip_prefix("/api/v1/origins/");
@@ -125,7 +128,7 @@ fn route(path: &str) -> Route<'_> {
 impl Route<'_> {
     fn methods(self) -> &'static str {
         match self {
-            Self::Register | Self::Drain(..) => "POST",
+            Self::Register | Self::Drain(..) | Self::Kick(_) => "POST",
             Self::Origin(_) | Self::Client(_) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -220,8 +223,14 @@ impl RequestHandler for Operators {
                 data(exchange, view);
             }
             Route::Origin(id) => self.remove(exchange, id),
-            Route::Clients => self.clients(exchange),
-            Route::Client(id) => self.end_client(exchange, id),
+            Route::Clients => {
+                let query = exchange.head.query().unwrap_or_default();
+                match self.clients().list(query) {
+                    Ok(list) => ok(exchange, &list),
+                    Err(wrong) => exchange.problem(400, wrong),
+                }
+            }
+            Route::Client(id) | Route::Kick(id) => self.end_client(exchange, id),
             Route::Drain(id, draining) => self.drain(exchange, id, draining),
             Route::Metrics => self.metrics(exchange),
             Route::Health => self.health(exchange),
@@ -331,22 +340,16 @@ impl Operators {
         }
     }
 
-    fn clients(&self, exchange: Exchange) {
-        let wanted = exchange
-            .head
-            .query()
-            .and_then(|query| query_value(query, "stream"));
-        let stream = wanted.map(|url| StreamUrl::parse(&url));
-        let clients = match &stream {
-            Some(None) => return exchange.problem(400, "stream: not vhost/app/stream."),
-            Some(Some(stream)) => self.viewers.clients.of(Some(stream)),
-            None => self.viewers.clients.of(None),
-        };
-        data(exchange, views::clients(&clients, MAX_CLIENTS));
+    fn clients(&self) -> Viewers<'_> {
+        Viewers {
+            live: &self.viewers.clients,
+            hooks: &self.hooks,
+        }
     }
 
     fn end_client(&self, exchange: Exchange, id: &str) {
-        match self.viewers.clients.end(id) {
+        let id = percent_decode_str(id).decode_utf8_lossy();
+        match self.clients().end(&id) {
             Some(address) => {
                 info!("client {id} ({address}) is ended by an operator");
                 ok(
@@ -354,7 +357,7 @@ impl Operators {
                     &json!({"code": 0, "pid": std::process::id().to_string()}),
                 );
             }
-            None => exchange.problem(404, "No live viewer has this id; see /api/v1/clients."),
+            None => exchange.problem(404, "No viewer has this id; see /api/v1/clients."),
         }
     }
 
@@ -505,6 +508,9 @@ mod tests {
             ("/api/v1/clients", Route::Clients),
             ("/api/v1/clients/a-1", Route::Client("a-1")),
             ("/api/v1/clients/a/b", Route::Nothing),
+            ("/api/v1/clients/a-1/kick", Route::Kick("a-1")),
+            ("/api/v1/clients//kick", Route::Nothing),
+            ("/api/v1/clients/a/b/kick", Route::Nothing),
             ("/api/v1/streams", Route::Streams),
             ("/metrics", Route::Metrics),
             ("/metrics/", Route::Nothing),

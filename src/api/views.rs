@@ -4,7 +4,6 @@ use crate::balancer::OriginView;
 use crate::balancer::origin::OriginState;
 use crate::balancer::peer::{PeerCache, PeerStatus, PeerStream};
 use crate::channel::{ChannelTotals, ChannelView};
-use crate::stream::clients::ClientView;
 use crate::stream::stats::StreamStats;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -91,24 +90,6 @@ fn why(view: &OriginView) -> Option<String> {
             "Its last heartbeat came {age} ago, more than PROXY_ORIGIN_SERVER_TTL: it is not asked while another is there."
         )),
     }
-}
-
-/// `GET /api/v1/clients`: live viewers of this proxy, at most `max` of them, the first comers first.
-pub fn clients(clients: &[ClientView], max: usize) -> Value {
-    let view = |client: &ClientView| {
-        json!({
-            "id": client.id,
-            "address": client.address,
-            "url": client.stream.as_str(),
-            "since": time(client.since),
-            "bytes": client.bytes,
-            "kbps": kbps(client.bits_per_second),
-        })
-    };
-    json!({
-        "clients": clients.iter().take(max).map(view).collect::<Vec<_>>(),
-        "more": clients.len().saturating_sub(max),
-    })
 }
 
 /// `GET /api/v1/streams`: the streams that are being watched, through which proxies, and all together.

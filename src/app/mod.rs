@@ -266,6 +266,7 @@ impl Proxy {
         }
         self.players.await_empty(Instant::now());
         self.operators.await_empty(Instant::now());
+        self.hooks.sessions.end();
         self.hooks
             .drain(Instant::now() + self.hooks.time_to_end(self.grace));
         self.tasks.end();
@@ -305,6 +306,7 @@ impl Proxy {
             .await_empty(end - self.hooks.time_to_end(grace));
         self.operators
             .await_empty(end.min(Instant::now() + Duration::from_millis(500)));
+        self.hooks.sessions.end();
         self.hooks.drain(end);
         self.tasks.end();
         info!("ended");
@@ -384,6 +386,7 @@ fn operators_endpoint(
         guard: Guard::new(config.system_api_token.clone()),
         balancer: parts.balancer.clone(),
         viewers: parts.stats.clone(),
+        hooks: parts.hooks.clone(),
         cache: parts.cache.clone(),
         channels: parts.channels.clone(),
         files: Files::embedded(),

@@ -6,6 +6,7 @@ use crate::balancer::peer::PeerStatus;
 use crate::cache::HlsCache;
 use crate::channel::Channels;
 use crate::config::Config;
+use crate::hooks::Hooks;
 use crate::runtime::{sys, threads};
 use crate::stream::stats::StreamStats;
 use log::info;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 /// Proxies that share a Redis tell each other this often what they serve.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+
+/// HLS viewers who have left are looked for this often.
+const SESSIONS_LOOK: Duration = Duration::from_millis(500);
 
 /// The running tasks of a proxy.
 pub struct Tasks {
@@ -39,6 +43,7 @@ impl Tasks {
         tasks.tidy(parts)?;
         tasks.sweep_cache(&parts.cache)?;
         tasks.leave_silent(&parts.channels)?;
+        tasks.watch_sessions(&parts.hooks)?;
         if let Some(redis) = parts.redis.clone() {
             let (host, port) = (&config.redis.host, config.redis.port);
             let name = status().proxy;
@@ -63,12 +68,13 @@ impl Tasks {
     /// Takes the rates, closes connections that nobody needs any more, gives memory back when a crowd has gone, and
     /// looks whether there is a new certificate.
     fn tidy(&self, parts: &Parts) -> io::Result<()> {
-        let stats = parts.stats.clone();
+        let (stats, hooks) = (parts.stats.clone(), parts.hooks.clone());
         let clients = [parts.client.clone(), parts.api_client.clone()];
         let tls = parts.tls.clone();
         let mut crowd = threads::Crowd::default();
         self.every("rates", StreamStats::step(), move || {
             stats.sample();
+            hooks.sessions.sample(StreamStats::step().as_secs_f64());
             if crowd.has_gone(threads::alive()) {
                 sys::give_back_memory();
             }
@@ -98,6 +104,17 @@ impl Tasks {
         let channels = channels.clone();
         self.every("silent origins", Channels::LOOK, move || {
             channels.leave_silent();
+        })
+    }
+
+    /// Notices HLS viewers who have left.
+    fn watch_sessions(&self, hooks: &Arc<Hooks>) -> io::Result<()> {
+        if !hooks.is_on() {
+            return Ok(());
+        }
+        let hooks = hooks.clone();
+        self.every("hls sessions", SESSIONS_LOOK, move || {
+            hooks.sessions.sweep()
         })
     }
 

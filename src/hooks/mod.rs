@@ -3,28 +3,31 @@
 //! knows every one of them.
 //!
 //! [`Hooks::admit`] asks, on the thread of the request, and gives a [`Watch`]: when that is dropped, the viewer has left,
-//! and the hooks are told by threads of their own. At most 64 calls run at a time.
+//! and the hooks are told by threads of their own. At most 64 calls run at a time. An HLS player's watch is its
+//! session's, in [`sessions`].
 
 mod call;
 mod line;
+pub mod sessions;
 mod stops;
 mod viewer;
+mod watch;
 
 pub use viewer::Viewer;
+pub use watch::Watch;
 
 use crate::config::{HookFail, HookUrl};
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::warn_once::WarnOnce;
-use crate::server::record::{AccessRecord, RequestObserver};
 use call::{Answer, call};
 use line::Line;
 use log::warn;
+use sessions::{ID_LENGTH, Sessions};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use stops::{Left, Stops, WARN_EVERY};
+use stops::{Stops, WARN_EVERY};
 use viewer::ServerIds;
 
 /// Calls of `on_play` at a time. Together with those of `on_stop` there are 64.
@@ -53,6 +56,9 @@ pub struct Hooks {
     line: Arc<Line>,
     stops: Arc<Stops>,
     warned: WarnOnce<usize>,
+    /// The HLS viewers.
+    pub sessions: Sessions,
+    placeholder: String,
 }
 
 /// What hooks say of a viewer.
@@ -82,6 +88,10 @@ impl Hooks {
             line: Line::new(PLAYS_AT_ONCE),
             stops: Stops::new(settings.on_stop, settings.timeout, ids.clone()),
             ids,
+            sessions: Sessions::default(),
+            placeholder: std::iter::repeat_with(fastrand::alphanumeric)
+                .take(ID_LENGTH)
+                .collect(),
         })
     }
 
@@ -101,6 +111,23 @@ impl Hooks {
     /// The name of this proxy, which `client_id`s begin with.
     pub fn name(&self) -> &str {
         &self.ids.server_id
+    }
+
+    /// Another text for each start.
+    pub fn service_id(&self) -> &str {
+        &self.ids.service_id
+    }
+
+    /// The `client_id` of a live viewer: the proxy's name, and the number in the id that the log has.
+    pub fn client_id(&self, request_id: &str) -> String {
+        let number = request_id.rsplit('-').next().unwrap_or(request_id);
+        format!("{}-{number}", self.ids.server_id)
+    }
+
+    /// What stands for a session's id in playlists that several viewers get, and is replaced by each one's own: a text of
+    /// the same length that nobody else knows.
+    pub fn placeholder(&self) -> &str {
+        &self.placeholder
     }
 
     /// How long the end of the process should leave for the last calls.
@@ -168,54 +195,5 @@ impl Hooks {
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks").finish_non_exhaustive()
-    }
-}
-
-/// A viewer that watches until this is dropped: then `on_stop` is due. Dropping does not block.
-pub struct Watch {
-    viewer: Option<Viewer>,
-    since: Instant,
-    bytes: AtomicU64,
-    stops: Arc<Stops>,
-}
-
-impl Watch {
-    fn new(viewer: Viewer, stops: Arc<Stops>) -> Self {
-        Self {
-            viewer: Some(viewer),
-            since: Instant::now(),
-            bytes: AtomicU64::new(0),
-            stops,
-        }
-    }
-
-    /// Counts bytes of body that the viewer got.
-    pub fn add(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl RequestObserver for Watch {
-    fn ended(&self, record: &AccessRecord) {
-        self.add(record.bytes);
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.viewer.as_ref().map(|viewer| &viewer.client_id);
-        f.debug_tuple("Watch").field(&id).finish()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(viewer) = self.viewer.take() {
-            self.stops.push(Left {
-                viewer,
-                watched: self.since.elapsed(),
-                bytes: *self.bytes.get_mut(),
-            });
-        }
     }
 }

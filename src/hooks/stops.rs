@@ -118,6 +118,11 @@ impl Stops {
         }
     }
 
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
     fn work(&self) {
         loop {
             let left = {

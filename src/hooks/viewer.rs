@@ -35,6 +35,12 @@ pub struct ServerIds {
 }
 
 impl Viewer {
+    /// Bytes that the texts take.
+    pub fn size(&self) -> usize {
+        let texts = [&self.client_id, &self.host, &self.param, &self.page_url];
+        texts.iter().map(|text| text.len()).sum::<usize>() + self.stream.as_str().len()
+    }
+
     /// A page's URL of a length that is kept.
     pub fn page(url: Option<&str>) -> String {
         let url = url.unwrap_or_default();

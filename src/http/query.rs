@@ -68,13 +68,28 @@ pub fn without_spbhid(target: &str) -> Cow<'_, str> {
     };
     let params: Vec<&str> = query.split('&').collect();
     let own = |param: &&str| session_of_param(param).is_some();
-    let Some(own) = params.iter().rposition(own) else {
-        return target.into();
-    };
-    let rest = [&params[..own], &params[own + 1..]].concat().join("&");
+    match params.iter().rposition(own) {
+        Some(own) => without_nth(path, &params, own).into(),
+        None => target.into(),
+    }
+}
+
+/// A request target without the viewer's session that this proxy has put into it, the last `spbhs`, and that session;
+/// `None` where there is none. One before it belongs to another proxy of this kind, nearer to the origin.
+pub fn split_viewer(target: &str) -> Option<(String, &str)> {
+    let (path, query) = target.split_once('?')?;
+    let params: Vec<&str> = query.split('&').collect();
+    let own = |param: &&str| param.starts_with("spbhs=");
+    let own = params.iter().rposition(own)?;
+    let rest = without_nth(path, &params, own);
+    Some((rest, &params[own]["spbhs=".len()..]))
+}
+
+fn without_nth(path: &str, params: &[&str], nth: usize) -> String {
+    let rest = [&params[..nth], &params[nth + 1..]].concat().join("&");
     match rest.is_empty() {
-        true => path.to_owned().into(),
-        false => format!("{path}?{rest}").into(),
+        true => path.to_owned(),
+        false => format!("{path}?{rest}"),
     }
 }
 
@@ -91,6 +106,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_last_viewer_is_ours() {
+        for (target, expected) in [
+            ("/a.ts", None),
+            ("/a.ts?spbhsx=1&xspbhs=2", None),
+            ("/a.ts?spbhs=x", Some(("/a.ts", "x"))),
+            ("/a.ts?spbhs=", Some(("/a.ts", ""))),
+            ("/a.ts?b=1&spbhs=x&c", Some(("/a.ts?b=1&c", "x"))),
+            (
+                "/a.ts?spbhs=1&spbhid=y&spbhs=2",
+                Some(("/a.ts?spbhs=1&spbhid=y", "2")),
+            ),
+        ] {
+            let found = split_viewer(target);
+            assert_eq!(
+                found.as_ref().map(|(rest, id)| (&**rest, *id)),
+                expected,
+                "{target}"
+            );
+        }
+    }
 
     #[test]
     fn values_are_found_by_exact_name_and_decoded() {

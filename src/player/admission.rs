@@ -1,10 +1,14 @@
 //! Asking the hooks whether a player may watch, before anything is asked or given on its behalf.
 
+use crate::hooks::sessions::{Known, SessionUse};
 use crate::hooks::{Admission, Hooks, Viewer};
 use crate::http::head::{RequestHead, host_name};
-use crate::http::query::without_spbhid;
+use crate::http::query::{query_value, split_viewer, without_spbhid};
+use crate::player::request::{MediaRequest, Viewing};
+use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
 use crate::stream::url::StreamUrl;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Asks whether a live viewer may watch. Blocks for the hooks. The viewer watches until its exchange ends, however that
@@ -13,7 +17,7 @@ pub fn live(hooks: &Hooks, exchange: Exchange, stream: &StreamUrl) -> Option<Exc
     if !hooks.is_on() {
         return Some(exchange);
     }
-    let id = client_id(hooks, &exchange.record.id.to_string());
+    let id = hooks.client_id(&exchange.record.id.to_string());
     let viewer = viewer(&exchange, stream, id);
     let mut exchange = exchange;
     match hooks.admit(viewer, exchange.cancel()) {
@@ -32,10 +36,126 @@ pub fn live(hooks: &Hooks, exchange: Exchange, stream: &StreamUrl) -> Option<Exc
     }
 }
 
-/// The id that hooks know a viewer by: the proxy's name, and the number in the id that the log has.
-pub fn client_id(hooks: &Hooks, id: &str) -> String {
-    let number = id.rsplit('-').next().unwrap_or(id);
-    format!("{}-{number}", hooks.name())
+/// Takes the viewer's session, a `spbhs` that this proxy has put there, out of a request's target: no origin gets it, and
+/// it is part of no key. Returns the session's name.
+pub fn take_viewer(hooks: &Hooks, exchange: &mut Exchange) -> Option<String> {
+    if !hooks.is_on() {
+        return None;
+    }
+    let (target, name) = split_viewer(&exchange.head.target)?;
+    let name = name.to_owned();
+    exchange.head = Arc::new(RequestHead {
+        target,
+        ..(*exchange.head).clone()
+    });
+    Some(name)
+}
+
+/// The session of an HLS request, where it is one that may watch. Asks no hook, and does not block.
+pub fn known(
+    hooks: &Hooks,
+    exchange: &mut Exchange,
+    request: &MediaRequest,
+    name: Option<&str>,
+) -> Option<Viewing> {
+    match find(hooks, &exchange.head, request, name) {
+        Known::Session(session) => Some(attach(exchange, session, true)),
+        Known::Refused | Known::No => None,
+    }
+}
+
+/// Lets an HLS request in: one whose session may watch, or the first playlist of a new viewer that the hooks allow.
+/// Blocks for the hooks. `None` when the request has been answered.
+pub fn hls(
+    hooks: &Hooks,
+    mut exchange: Exchange,
+    request: &MediaRequest,
+    name: Option<&str>,
+) -> Option<(Exchange, Viewing)> {
+    match find(hooks, &exchange.head, request, name) {
+        Known::Session(session) => {
+            let viewing = attach(&mut exchange, session, true);
+            Some((exchange, viewing))
+        }
+        Known::Refused => {
+            refuse(exchange, "an operator has ended this session".to_owned());
+            None
+        }
+        Known::No if request.route == Route::Playlist => {
+            new_session(hooks, exchange, request, name)
+        }
+        Known::No => {
+            refuse(exchange, "no session that may watch".to_owned());
+            None
+        }
+    }
+}
+
+/// Looks for the session by the name that this proxy has given, then by SRS's.
+fn find(hooks: &Hooks, head: &RequestHead, request: &MediaRequest, name: Option<&str>) -> Known {
+    let stream = match request.route {
+        Route::Playlist => stream_of_path(head, request),
+        _ => None,
+    };
+    let found = name.map_or(Known::No, |name| hooks.sessions.find(name, stream.as_ref()));
+    match (found, context(head)) {
+        (Known::No, Some(context)) => hooks.sessions.find(&context, stream.as_ref()),
+        (found, _) => found,
+    }
+}
+
+/// SRS's session.
+fn context(head: &RequestHead) -> Option<Cow<'_, str>> {
+    head.query().and_then(|query| query_value(query, "hls_ctx"))
+}
+
+/// The stream that a playlist's own path names: its `spbhid` is whatever the player writes.
+fn stream_of_path(head: &RequestHead, request: &MediaRequest) -> Option<StreamUrl> {
+    let path = without_parameters(head.path());
+    let by_path = StreamUrl::of_request(head.host.as_deref(), path, head.query());
+    by_path.or_else(|| request.stream.clone())
+}
+
+fn new_session(
+    hooks: &Hooks,
+    mut exchange: Exchange,
+    request: &MediaRequest,
+    name: Option<&str>,
+) -> Option<(Exchange, Viewing)> {
+    let Some(stream) = stream_of_path(&exchange.head, request) else {
+        exchange.problem(400, "This URL names no stream.");
+        return None;
+    };
+    let number = hooks.sessions.next_number();
+    let viewer = viewer(&exchange, &stream, format!("{}-h{number}", hooks.name()));
+    match hooks.admit(viewer.clone(), exchange.cancel()) {
+        Admission::Allowed(watch) => {
+            // The player comes with that name again, though its session is gone (a restart).
+            let context = context(&exchange.head).map(Cow::into_owned);
+            let name = name.or(context.as_deref());
+            let session = hooks.sessions.enter(number, viewer, watch, name);
+            let viewing = attach(&mut exchange, session, name.is_some());
+            Some((exchange, viewing))
+        }
+        Admission::Refused(why) => {
+            refuse(exchange, why);
+            None
+        }
+        Admission::Left => {
+            exchange.abandon("the client left while a hook was asked");
+            None
+        }
+    }
+}
+
+/// The session is in use until the exchange ends.
+fn attach(exchange: &mut Exchange, session: SessionUse, is_named: bool) -> Viewing {
+    let viewing = Viewing {
+        session: session.session().clone(),
+        is_named,
+    };
+    exchange.record.watch = Some(Arc::new(session));
+    viewing
 }
 
 fn refuse(mut exchange: Exchange, why: String) {

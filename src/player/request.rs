@@ -2,6 +2,7 @@
 
 use crate::cache::freshness::{is_plain, may_take_stored};
 use crate::cache::key::Key;
+use crate::hooks::sessions::Session;
 use crate::http::query::{own_session, query_value, without_spbhid};
 use crate::player::context::PlayerContext;
 use crate::player::hls::session::stream_of;
@@ -11,6 +12,7 @@ use crate::stream::session::{split_epoch, stream_of_session};
 use crate::stream::url::StreamUrl;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// A request for a live stream, a playlist or a segment.
 #[derive(Debug, Clone)]
@@ -36,6 +38,16 @@ pub struct MediaRequest {
     pub is_lasting: bool,
     /// Tells HLS players apart, which have no connection of their own to be told by.
     pub viewer: u64,
+    /// The viewer's session of an HLS request; `None` where there are no hooks.
+    pub viewing: Option<Viewing>,
+}
+
+/// The session of the viewer that asks.
+#[derive(Debug, Clone)]
+pub struct Viewing {
+    pub session: Arc<Session>,
+    /// The request's URL has a name of the session: the player comes with it again.
+    pub is_named: bool,
 }
 
 impl MediaRequest {
@@ -80,7 +92,17 @@ impl MediaRequest {
             is_own_url,
             cacheable: is_plain(head),
             viewer: viewer(exchange),
+            viewing: None,
         })
+    }
+
+    /// The value of a `spbhid` with that id, and the viewer's session after it where there is one: what goes into a URL
+    /// for this viewer alone.
+    pub fn with_viewer(&self, id: &str) -> String {
+        match &self.viewing {
+            Some(viewing) => format!("{id}&spbhs={}", viewing.session.id()),
+            None => id.to_owned(),
+        }
     }
 
     /// The same request for what turned out to be a playlist, of the stream that the URL names where nothing else does.

@@ -5,7 +5,7 @@ use crate::http::query::own_session;
 use crate::player::context::PlayerContext;
 use crate::player::request::MediaRequest;
 use crate::player::route::{Route, is_hls_file, route};
-use crate::player::{hls, live, pages, reach};
+use crate::player::{admission, hls, live, pages, reach};
 use crate::server::answers::versions;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
@@ -95,11 +95,36 @@ impl Router {
         {
             return Some(exchange);
         }
+        let whole = exchange.head.clone();
+        let viewer = admission::take_viewer(&context.hooks, &mut exchange);
         let Some(request) = self.parse(route, &exchange) else {
+            exchange.head = whole;
             return Some(exchange);
         };
         exchange.record.kind = route.kind();
-        hls::answer_now(context, exchange, &request)
+        let Some(request) = self.known_viewer(&mut exchange, request, viewer.as_deref()) else {
+            exchange.head = whole;
+            return Some(exchange); // a hook is to be asked: not on the connection's own thread
+        };
+        let back = hls::answer_now(context, exchange, &request);
+        back.map(|mut exchange| {
+            (exchange.head, exchange.record.watch) = (whole, None);
+            exchange
+        })
+    }
+
+    /// The request with the session of its viewer; `None` where that is none that may watch.
+    fn known_viewer(
+        &self,
+        exchange: &mut Exchange,
+        mut request: Arc<MediaRequest>,
+        name: Option<&str>,
+    ) -> Option<Arc<MediaRequest>> {
+        if self.context.hooks.is_on() {
+            let viewing = admission::known(&self.context.hooks, exchange, &request, name)?;
+            Arc::make_mut(&mut request).viewing = Some(viewing);
+        }
+        Some(request)
     }
 
     /// The media that a request asks for; of an HLS request once, for the connection's thread and for the worker, and
@@ -135,8 +160,9 @@ impl Router {
         }
     }
 
-    fn media(&self, route: Route, exchange: Exchange, stream: Option<StreamUrl>) {
+    fn media(&self, route: Route, mut exchange: Exchange, stream: Option<StreamUrl>) {
         let context = &self.context;
+        let viewer = admission::take_viewer(&context.hooks, &mut exchange);
         if context.forwarding.is_loop(&exchange.head.headers) {
             let message = "This request has been here before: an origin's address leads back here.";
             return exchange.problem(508, message);
@@ -158,6 +184,14 @@ impl Router {
         if route == Route::Segment && request.stream.is_none() {
             let message = "This session is not known here. Load the playlist again.";
             return exchange.problem(404, message);
+        }
+        if context.hooks.is_on() && matches!(route, Route::Playlist | Route::Segment) {
+            let admitted = admission::hls(&context.hooks, exchange, &request, viewer.as_deref());
+            let Some((back, viewing)) = admitted else {
+                return;
+            };
+            exchange = back;
+            Arc::make_mut(&mut request).viewing = Some(viewing);
         }
         match route {
             Route::Playlist => hls::playlist(context, exchange, &request),

@@ -117,11 +117,12 @@ impl Clients {
         views
     }
 
-    /// Ends the viewer's connection. Gives its address; `None` when there is no such viewer.
-    pub fn end(&self, id: &str) -> Option<IpAddr> {
+    /// Ends the connection of the viewer whose id is the one. Gives its address; `None` when there is no such viewer.
+    pub fn end(&self, is_the_one: impl Fn(&str) -> bool) -> Option<IpAddr> {
         let (end, address) = {
             let clients = self.0.lock();
-            let client = clients.values().find(|client| client.tag.id == id)?;
+            let mut all = clients.values();
+            let client = all.find(|client| is_the_one(&client.tag.id))?;
             (client.tag.end.clone(), client.tag.address)
         };
         // Without the lock: a viewer that ends may leave the table on this very thread.
@@ -155,12 +156,12 @@ mod tests {
         let of_a = clients.of(Some(&stream("v/live/a")));
         assert_eq!((of_a.len(), of_a[0].bits_per_second), (1, 4000));
         assert_eq!(clients.of(None).len(), 2);
-        assert_eq!(clients.end("3"), None);
+        assert_eq!(clients.end(|id| id == "3"), None);
         assert!(!ended.load(Ordering::Relaxed));
-        assert_eq!(clients.end("1"), Some([192, 0, 2, 1].into()));
+        assert_eq!(clients.end(|id| id == "1"), Some([192, 0, 2, 1].into()));
         assert!(ended.load(Ordering::Relaxed));
         drop(first);
-        assert_eq!(clients.end("1"), None);
+        assert_eq!(clients.end(|id| id == "1"), None);
         assert_eq!(clients.of(None).len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use crate::cache::head::{EntryHead, FailedFetch, SharedHead};
 use crate::cache::key::Key;
 use crate::cache::reader::{EntryReader, Waited};
 use crate::player::context::PlayerContext;
-use crate::player::hls::send::SharedAnswer;
+use crate::player::hls::send::{self, SharedAnswer};
 use crate::player::request::MediaRequest;
 use crate::player::route::Route;
 use crate::player::waits::OriginWait;
@@ -164,6 +164,10 @@ fn found(
             }
             context.cache.count(reader);
             let is_playlist = request.route == Route::Playlist;
+            if is_playlist && shared.status == 200 && request.viewing.is_some() {
+                send::personally(context, exchange, request, reader, &shared);
+                return ControlFlow::Break(());
+            }
             let answer = SharedAnswer {
                 reader,
                 head: &shared,

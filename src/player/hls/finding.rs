@@ -209,7 +209,7 @@ fn attempt(
     let redirect = Redirect {
         hosts: search.hosts,
         way_up: public.and_then(|url| url.way_up(exchange.head.path())),
-        session: Some(&session_id(stream)),
+        session: Some(&media.with_viewer(&session_id(stream))),
     };
     redirect.bring_back(&mut fetched.response, &fetched.address);
     match fetched.response.status {

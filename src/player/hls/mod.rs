@@ -10,6 +10,7 @@ mod directories;
 mod filling;
 mod finding;
 mod last;
+mod personal;
 mod playlist;
 mod reading;
 mod reload;

@@ -10,6 +10,8 @@ use crate::player::hls::cached;
 use crate::player::hls::filling::{self, Sharing};
 use crate::player::hls::finding::{Found, Outcome, Search, find};
 use crate::player::hls::last::LastPlaylist;
+use crate::player::hls::personal;
+use crate::player::hls::reload::lasting_target;
 use crate::player::hls::rewrite::{Rewrite, rewrite};
 use crate::player::hls::syntax::is_master;
 use crate::player::public_hosts::PublicHosts;
@@ -99,15 +101,6 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     }
 }
 
-/// A target without what changes from reload to reload: what a player knows already (RFC 8216bis section 6.2.5), and
-/// how it fares (CMCD).
-fn lasting_target(target: &str) -> String {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let changing = |param: &&str| param.starts_with("_HLS_") || param.starts_with("CMCD=");
-    let params: Vec<&str> = query.split('&').filter(|param| !changing(param)).collect();
-    format!("{path}?{}", params.join("&"))
-}
-
 /// Answers with a playlist that an origin gave.
 fn answer(
     context: &PlayerContext,
@@ -125,6 +118,10 @@ fn answer(
         query: exchange.head.query(),
         session: &session_id_in(stream, found.epoch.as_deref()),
         playlists: &playlists,
+        viewer: request
+            .viewing
+            .is_some()
+            .then(|| context.hooks.placeholder()),
         way_up: way_up.as_ref(),
     };
     let Some(body) = rewrite(&found.answer.body, &how) else {
@@ -165,7 +162,7 @@ fn answer(
     let meter = context.touch(stream, &origin, &address, viewer);
     meter.add(body.len() as u64);
     match found.until {
-        None => exchange.answer(head, &body),
+        None => personal::answer(context, exchange, request, head, &body),
         Some(until) => {
             let last = LastPlaylist {
                 headers: head.headers.clone(),
@@ -174,7 +171,7 @@ fn answer(
                 address,
                 until,
             };
-            exchange.answer(head, &last.body);
+            personal::answer(context, exchange, request, head, &last.body);
             context.hls.last.put(search.last, last);
         }
     }
@@ -203,7 +200,7 @@ fn again(
         let meter = context.touch(stream, &last.origin, &last.address, viewer);
         meter.add(last.body.len() as u64);
     }
-    exchange.answer(head, &last.body);
+    personal::answer(context, exchange, request, head, &last.body);
 }
 
 /// Passes an answer on that is no playlist.

@@ -13,6 +13,15 @@ const SKIP: &str = "_HLS_skip";
 /// The target duration where none is known yet.
 const USUAL_TARGET: Duration = Duration::from_secs(10);
 
+/// A target without what changes from reload to reload: what a player knows already (RFC 8216bis section 6.2.5), and
+/// how it fares (CMCD).
+pub fn lasting_target(target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let changing = |param: &&str| param.starts_with("_HLS_") || param.starts_with("CMCD=");
+    let params: Vec<&str> = query.split('&').filter(|param| !changing(param)).collect();
+    format!("{path}?{}", params.join("&"))
+}
+
 /// How long an origin may hold its answer back: three target durations, and a little for the way. `None` for a request
 /// that does not ask for that.
 pub fn blocks(target: &str, timeline: Option<&Timeline>) -> Option<Duration> {

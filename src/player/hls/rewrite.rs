@@ -13,6 +13,7 @@ use std::borrow::Cow;
 pub const MAX_REWRITTEN: usize = 32 << 20;
 
 const SESSION_PARAM: &[u8] = b"spbhid";
+const VIEWER_PARAM: &[u8] = b"&spbhs=";
 
 /// What a session id may not bring into a query as it is: an id may come from a request, and a quote or line break
 /// in it would be the playlist's.
@@ -34,6 +35,8 @@ pub struct Rewrite<'a> {
     pub session: &'a str,
     /// The id for other playlists: players compare their URLs, so this one never has an epoch.
     pub playlists: &'a str,
+    /// What stands for the viewer's session; `None` where viewers have none.
+    pub viewer: Option<&'a str>,
     /// Where the proxy is below a path of another server: a URI such as `/live/a.m3u8`, which SRS writes, then becomes
     /// a relative one. `None` leaves such URIs as they are.
     pub way_up: Option<&'a WayUp<'a>>,
@@ -62,6 +65,7 @@ pub fn rewrite(body: &[u8], how: &Rewrite<'_>) -> Option<Vec<u8>> {
         hosts: how.hosts,
         variables: Variables::new(how.query),
         way_up: how.way_up,
+        viewer: how.viewer,
     };
     let (bom, text) = split_bom(body);
     rewriter.out.extend_from_slice(bom);
@@ -85,11 +89,11 @@ pub fn rewrite(body: &[u8], how: &Rewrite<'_>) -> Option<Vec<u8>> {
 /// The URI with `spbhid=<id>` as its last parameter, before any fragment. `id` must be fit for a query.
 pub fn with_session(uri: &[u8], id: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(uri.len() + id.len() + 8);
-    append_session(&mut out, uri, id.as_bytes());
+    append_session(&mut out, uri, id.as_bytes(), None);
     out
 }
 
-fn append_session(out: &mut Vec<u8>, uri: &[u8], id: &[u8]) {
+fn append_session(out: &mut Vec<u8>, uri: &[u8], id: &[u8], viewer: Option<&str>) {
     let fragment = memchr(b'#', uri).unwrap_or(uri.len());
     let (uri, fragment) = uri.split_at(fragment);
     out.extend_from_slice(uri);
@@ -101,7 +105,20 @@ fn append_session(out: &mut Vec<u8>, uri: &[u8], id: &[u8]) {
     out.extend_from_slice(SESSION_PARAM);
     out.push(b'=');
     out.extend_from_slice(id);
+    // SRS's own session tells the viewer.
+    if let Some(viewer) = viewer
+        && !has_context(uri)
+    {
+        out.extend_from_slice(VIEWER_PARAM);
+        out.extend_from_slice(viewer.as_bytes());
+    }
     out.extend_from_slice(fragment);
+}
+
+/// Whether the query of a URI has SRS's `hls_ctx`.
+fn has_context(uri: &[u8]) -> bool {
+    let mut params = uri.split(|byte| b"?&".contains(byte)).skip(1);
+    params.any(|param| param.starts_with(b"hls_ctx="))
 }
 
 /// Whether the attribute holds a URI: `URI` in every tag that has one (keys, maps, renditions, parts, hints,
@@ -128,6 +145,7 @@ struct Rewriter<'a> {
     variables: Variables<'a>,
     /// Where URIs that begin at the top have to be relative.
     way_up: Option<&'a WayUp<'a>>,
+    viewer: Option<&'a str>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -160,8 +178,8 @@ impl<'a> Rewriter<'a> {
     /// A URI that the proxy serves.
     fn own_uri(&mut self, uri: &[u8], id: &[u8]) {
         match self.way_up {
-            Some(way_up) => append_session(&mut self.out, &way_up.relative(uri), id),
-            None => append_session(&mut self.out, uri, id),
+            Some(way_up) => append_session(&mut self.out, &way_up.relative(uri), id, self.viewer),
+            None => append_session(&mut self.out, uri, id, self.viewer),
         }
     }
 

@@ -84,6 +84,7 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
                 let (host, public) = (exchange.head.host.as_deref(), context.public_url.as_ref());
                 let hosts = PublicHosts::new(host, public_host.as_deref()).and(public);
                 let id = utf8_percent_encode(&id, ENCODED_IN_ID).to_string();
+                let id = request.with_viewer(&id);
                 let redirect = Redirect {
                     hosts: &hosts,
                     way_up: public.and_then(|url| url.way_up(exchange.head.path())),

@@ -5,6 +5,8 @@ use crate::cache::head::{EntryHead, SharedHead};
 use crate::cache::reader::{EntryReader, Next, Waited};
 use crate::files::{FileRequest, Outcome};
 use crate::player::context::PlayerContext;
+use crate::player::hls::personal;
+use crate::player::request::MediaRequest;
 use crate::server::body::ResponseBody;
 use crate::server::exchange::Exchange;
 use crate::server::response::ResponseHead;
@@ -50,11 +52,59 @@ pub fn fill(context: &PlayerContext, exchange: Exchange, reader: &EntryReader, s
     }
 }
 
+/// Sends a shared playlist to a viewer that has a session of its own.
+pub fn personally(
+    context: &PlayerContext,
+    mut exchange: Exchange,
+    request: &MediaRequest,
+    reader: &EntryReader,
+    shared: &SharedHead,
+) {
+    note(&mut exchange, reader, shared);
+    let mut body = Vec::with_capacity(usize::try_from(shared.length).unwrap_or(0));
+    let mut batch = Batch::new();
+    loop {
+        match reader.next(body.len() as u64, &mut batch) {
+            Next::Bytes(behind) => body.extend_from_slice(&batch.concat()[behind..]),
+            Next::End => break,
+            Next::Broken(why) => {
+                exchange.record.detail = Some(why.to_string());
+                return exchange.problem(502, "The media server's playlist broke off. Try again.");
+            }
+            Next::Left => return exchange.abandon("the client left while its playlist came"),
+        }
+    }
+    if let (Some(stream), Some(origin)) = (&request.stream, &shared.origin) {
+        let viewer = Some(request.viewer);
+        let meter = context.stats.touch(stream, origin, &shared.address, viewer);
+        meter.add(body.len() as u64);
+    }
+    let head = ResponseHead {
+        status: shared.status,
+        headers: (*shared.headers).clone(),
+        ..ResponseHead::default()
+    };
+    personal::answer(context, exchange, request, head, &body);
+}
+
+/// What the log says of an answer that was asked for by another request.
+fn note(exchange: &mut Exchange, reader: &EntryReader, head: &SharedHead) {
+    let record = &mut exchange.record;
+    if reader.came_whole() {
+        record.origin = Some(MEMORY.into());
+        return;
+    }
+    if !head.address.is_empty() {
+        record.origin = Some(head.address.clone().into());
+    }
+    record.detail = Some("shared".to_owned());
+}
+
 impl SharedAnswer<'_> {
     /// Sends the answer, at the client's pace. Blocks until the client has it, or the body has broken off.
     pub fn send(&self, context: &PlayerContext, mut exchange: Exchange) {
         if self.is_later {
-            self.note(&mut exchange);
+            note(&mut exchange, self.reader, self.head);
         }
         let length = self.head.length;
         let outcome = self.part(&exchange);
@@ -90,18 +140,6 @@ impl SharedAnswer<'_> {
         count(&meter, sent);
         blocks.at += sent;
         blocks.send_rest(out, &meter);
-    }
-
-    fn note(&self, exchange: &mut Exchange) {
-        let record = &mut exchange.record;
-        if self.reader.came_whole() {
-            record.origin = Some(MEMORY.into());
-            return;
-        }
-        if !self.head.address.is_empty() {
-            record.origin = Some(self.head.address.clone().into());
-        }
-        record.detail = Some("shared".to_owned());
     }
 
     /// The part of the body that the player wants.

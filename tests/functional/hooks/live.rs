@@ -1,5 +1,6 @@
 //! Who may watch a live stream, and that the hooks are told when it has stopped.
 
+use super::proxy;
 use crate::common::answer::Framing;
 use crate::common::client::Client;
 use crate::common::fetch::{fetch, get, get_with};
@@ -14,14 +15,6 @@ use serde_json::json;
 use std::time::Duration;
 
 const PATH: &str = "/live/a.flv";
-
-/// A proxy before `origin` whose viewers `hooks` decides about.
-fn proxy(origin: &Origin, hooks: &HookServer, more: &[(&str, &str)]) -> Proxy {
-    let (play, stop) = (hooks.url("/play?key=s3cret"), hooks.url("/stop"));
-    let mut settings = vec![("PROXY_ON_PLAY", play.as_str()), ("PROXY_ON_STOP", &stop)];
-    settings.extend(more);
-    Proxy::before(origin, &settings)
-}
 
 /// Streams that go on until their connections end: each gets a first tag.
 fn endless(origin: &Origin) -> LiveRoute {

@@ -22,6 +22,7 @@ fn by(host: Option<&str>, session: &str, body: &[u8]) -> Option<Vec<u8>> {
         query: None,
         session,
         playlists: session,
+        viewer: None,
         way_up: None,
     };
     rewrite(body, &how)
@@ -310,6 +311,7 @@ fn variables_are_put_in_before_it_is_decided_whose_a_uri_is() {
         hosts: &hosts,
         session: ID,
         playlists: ID,
+        viewer: None,
         way_up: None,
     };
     let defines = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"auth\",VALUE=\"?exp=9&sig=a\"\n\
@@ -345,6 +347,7 @@ fn other_playlists_have_the_session_without_its_epoch() {
         query: None,
         session: "new",
         playlists: "old",
+        viewer: None,
         way_up: None,
     };
     let body = b"#EXT-X-RENDITION-REPORT:URI=\"b.m3u8\"\n#EXT-X-PART:URI=\"a\"\na.ts\n";
@@ -403,6 +406,7 @@ fn memory_is_bounded_within_a_line_too() {
         out: Vec::new(),
         hosts: &hosts,
         variables: Variables::new(None),
+        viewer: None,
     };
     rewriter.tag(line.as_bytes(), id.as_bytes());
     assert!(rewriter.out.len() <= MAX_REWRITTEN + id.len() + line.len());
@@ -418,6 +422,7 @@ fn below_a_path_uris_from_the_top_become_relative() {
         query: None,
         session: "id",
         playlists: "id",
+        viewer: None,
         way_up: way_up.as_ref(),
     };
     for (uri, expected) in [

@@ -1,0 +1,510 @@
+//! HLS viewers: an HLS player has no connection of its own, so its requests are told apart by a session's name in their
+//! URLs.
+//!
+//! A session has several names: the id that this proxy puts into playlists, SRS's `hls_ctx` where an origin gives one, and
+//! the name that a player came with, where that was unknown (a restart): the player comes with it again. Names are kept
+//! as hashes that are seeded anew in each process, so that they are all of one size and nobody can make two of them meet.
+
+use crate::hooks::viewer::Viewer;
+use crate::hooks::watch::Watch;
+use crate::server::record::{AccessRecord, RequestObserver};
+use crate::stream::url::StreamUrl;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Sessions at most; beyond it those go that nobody has asked for longest.
+const MAX_SESSIONS: usize = 100_000;
+/// Bytes of all sessions' texts at most: what a session's query is, its player chooses.
+const MAX_BYTES: usize = 128 << 20;
+/// Names of one session at most: variants of a master playlist, and contexts of origins.
+const MAX_NAMES: usize = 64;
+/// A player without a request for so many target durations has left.
+const TARGET_DURATIONS: u32 = 3;
+/// The target duration before a playlist has told one.
+const FIRST_TARGET: Duration = Duration::from_secs(10);
+/// A session that was ended by an operator is refused for this long.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Length of a session's id.
+pub const ID_LENGTH: usize = 22;
+
+/// The table of sessions. Its lock is short: it is never held over a call of a hook.
+#[derive(Debug)]
+pub struct Sessions {
+    seed: RandomState,
+    began: Instant,
+    max: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<u64, Arc<Session>>,
+    /// The session of each name.
+    names: HashMap<u64, u64>,
+    count: u64,
+    /// Of the sessions' texts.
+    bytes: usize,
+}
+
+/// A viewer's session.
+#[derive(Debug)]
+pub struct Session {
+    number: u64,
+    /// The id in playlists' URIs. It lets its bearer watch: no log and no list has it.
+    id: String,
+    viewer: Viewer,
+    since: SystemTime,
+    /// `None` once an operator has ended the session.
+    watch: Mutex<Option<Watch>>,
+    names: Mutex<Vec<u64>>,
+    /// A playlist was given.
+    served: AtomicBool,
+    /// Requests that are being answered.
+    active: AtomicUsize,
+    /// When it was last asked for, and until when it is refused, in ms since the table began.
+    seen: AtomicU64,
+    refused_until: AtomicU64,
+    /// ms.
+    target: AtomicU64,
+    bytes: AtomicU64,
+    last_bytes: AtomicU64,
+    rate: AtomicU64,
+}
+
+/// What the table says of a name.
+#[derive(Debug)]
+pub enum Known {
+    Session(SessionUse),
+    /// An operator has ended it a moment ago.
+    Refused,
+    /// It is no session's.
+    No,
+}
+
+/// A request of a session: its viewer does not leave while this is held. Told of the request's end, it counts its bytes.
+#[derive(Debug)]
+pub struct SessionUse {
+    session: Arc<Session>,
+    began: Instant,
+}
+
+/// A session as operators see it.
+#[derive(Debug, Clone)]
+pub struct SessionView {
+    pub viewer: Viewer,
+    pub since: SystemTime,
+    pub bytes: u64,
+    pub bits_per_second: u64,
+}
+
+impl Session {
+    /// The id for its playlists' URIs.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A playlist tells the target duration.
+    pub fn set_target(&self, target: Duration) {
+        let ms = u64::try_from(target.as_millis()).unwrap_or(u64::MAX);
+        // An hour is no live stream's, and would keep who has left.
+        self.target.store(ms.clamp(1000, 60_000), Ordering::Relaxed);
+    }
+
+    /// The player gets a playlist.
+    pub fn set_served(&self) {
+        self.served.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        let patience = self.target.load(Ordering::Relaxed) * u64::from(TARGET_DURATIONS);
+        self.active.load(Ordering::Acquire) == 0
+            && now > self.seen.load(Ordering::Relaxed) + patience
+            && now >= self.refused_until.load(Ordering::Relaxed)
+    }
+}
+
+impl SessionUse {
+    fn new(session: &Arc<Session>, began: Instant) -> Self {
+        session.active.fetch_add(1, Ordering::AcqRel);
+        Self {
+            session: session.clone(),
+            began,
+        }
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl RequestObserver for SessionUse {
+    fn ended(&self, record: &AccessRecord) {
+        if !self.session.served.load(Ordering::Relaxed) {
+            // Nobody has the stream: the player has not come to watch, and begins anew when it asks again.
+            self.session.target.store(0, Ordering::Relaxed);
+        }
+        self.session
+            .bytes
+            .fetch_add(record.bytes, Ordering::Relaxed);
+        if let Some(watch) = &*self.session.watch.lock() {
+            watch.add(record.bytes);
+        }
+    }
+}
+
+impl Drop for SessionUse {
+    fn drop(&mut self) {
+        let now = ms(self.began.elapsed());
+        self.session.seen.fetch_max(now, Ordering::Relaxed);
+        self.session.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::new(MAX_SESSIONS)
+    }
+}
+
+impl Sessions {
+    fn new(max: usize) -> Self {
+        Self {
+            seed: RandomState::new(),
+            began: Instant::now(),
+            max,
+            table: Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        ms(self.began.elapsed())
+    }
+
+    /// The key of a name: for playlists with the stream that their path names, so that a session of one stream opens no
+    /// other; for segments without.
+    fn key(&self, name: &str, stream: Option<&StreamUrl>) -> u64 {
+        self.seed.hash_one((name, stream.map(StreamUrl::as_str)))
+    }
+
+    /// The session of a name, for a playlist of `stream`, or for a segment.
+    pub fn find(&self, name: &str, stream: Option<&StreamUrl>) -> Known {
+        let key = self.key(name, stream);
+        let table = self.table.lock();
+        let session = table.names.get(&key);
+        let Some(session) = session.and_then(|number| table.sessions.get(number)) else {
+            return Known::No;
+        };
+        if self.now() < session.refused_until.load(Ordering::Relaxed) {
+            return Known::Refused;
+        }
+        // Under the table's lock, so that it is not swept away before.
+        Known::Session(SessionUse::new(session, self.began))
+    }
+
+    /// A number for a new viewer, for its `client_id`.
+    pub fn next_number(&self) -> u64 {
+        let mut table = self.table.lock();
+        table.count += 1;
+        table.count
+    }
+
+    /// A new session of that number, whose viewer may watch. `name` is the one that its player came with and comes with
+    /// again, where it had one.
+    pub fn enter(
+        &self,
+        number: u64,
+        viewer: Viewer,
+        watch: Watch,
+        name: Option<&str>,
+    ) -> SessionUse {
+        let mut bytes = [0; 16];
+        // SipHash with a key of the system's randomness: nobody can tell one id from others.
+        bytes[..8].copy_from_slice(&self.seed.hash_one((number, "id", 1)).to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.seed.hash_one((number, "id", 2)).to_ne_bytes());
+        let id = URL_SAFE_NO_PAD.encode(bytes);
+        self.enter_as(number, id, viewer, watch, name)
+    }
+
+    fn enter_as(
+        &self,
+        number: u64,
+        id: String,
+        viewer: Viewer,
+        watch: Watch,
+        name: Option<&str>,
+    ) -> SessionUse {
+        let stream = viewer.stream.clone();
+        let session = Arc::new(Session {
+            number,
+            id,
+            since: SystemTime::now(),
+            watch: Mutex::new(Some(watch)),
+            names: Mutex::default(),
+            served: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
+            seen: AtomicU64::new(self.now()),
+            refused_until: AtomicU64::new(0),
+            target: AtomicU64::new(ms(FIRST_TARGET)),
+            bytes: AtomicU64::new(0),
+            last_bytes: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
+            viewer,
+        });
+        let session_use = SessionUse::new(&session, self.began);
+        let evicted = {
+            let mut table = self.table.lock();
+            table.bytes += session.viewer.size();
+            table.sessions.insert(number, session.clone());
+            let evicted = table.make_room(self.max);
+            let id = session.id.as_str();
+            table.add_name(&session, self.key(id, None));
+            table.add_name(&session, self.key(id, Some(&stream)));
+            if let Some(name) = name {
+                table.add_name(&session, self.key(name, Some(&stream)));
+            }
+            evicted
+        };
+        drop(evicted); // each is an `on_stop`: not under the lock
+        session_use
+    }
+
+    /// An origin's playlist has given a session another name (`hls_ctx`). One that is another session's stays so.
+    pub fn learn(&self, session: &Arc<Session>, name: &str, stream: &StreamUrl) {
+        let keys = [self.key(name, None), self.key(name, Some(stream))];
+        let mut table = self.table.lock();
+        for key in keys {
+            table.add_name(session, key);
+        }
+    }
+
+    /// A master playlist that a session got lists that stream: its playlists are the session's, too.
+    pub fn allow(&self, session: &Arc<Session>, name: &str, stream: &StreamUrl) {
+        let key = self.key(name, Some(stream));
+        self.table.lock().add_name(session, key);
+    }
+
+    /// Has the viewers leave who have not asked for anything for three target durations. To be called every second or so.
+    pub fn sweep(&self) {
+        let now = self.now();
+        let gone: Vec<Arc<Session>> = {
+            let mut table = self.table.lock();
+            let over = table.sessions.values().filter(|it| it.is_over(now));
+            let over: Vec<u64> = over.map(|it| it.number).collect();
+            let gone = over.iter().filter_map(|number| table.remove(*number));
+            gone.collect()
+        };
+        drop(gone); // each is an `on_stop`: not under the lock
+    }
+
+    /// Takes the rates; the last time was `seconds` ago.
+    pub fn sample(&self, seconds: f64) {
+        for session in self.table.lock().sessions.values() {
+            let bytes = session.bytes.load(Ordering::Relaxed);
+            let last = session.last_bytes.swap(bytes, Ordering::Relaxed);
+            let rate = bytes.saturating_sub(last) as f64 * 8.0 / seconds;
+            session.rate.store(rate as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends every session: the process ends.
+    pub fn end(&self) {
+        let gone = {
+            let mut table = self.table.lock();
+            std::mem::take(&mut *table)
+        };
+        drop(gone);
+    }
+
+    /// Ends the session of a viewer, by its `client_id`, and refuses it for a minute. Returns the viewer; `None` where
+    /// there is no such session.
+    pub fn kick(&self, client_id: &str) -> Option<Viewer> {
+        let session = {
+            let table = self.table.lock();
+            let mut sessions = table.sessions.values();
+            let own = |it: &&Arc<Session>| it.viewer.client_id == client_id;
+            sessions.find(own)?.clone()
+        };
+        let watch = session.watch.lock().take()?;
+        let until = self.now() + ms(REFUSED);
+        session.refused_until.store(until, Ordering::Relaxed);
+        drop(watch);
+        Some(session.viewer.clone())
+    }
+
+    /// The sessions of those who watch a stream, or all of them.
+    pub fn views(&self, stream: Option<&StreamUrl>) -> Vec<SessionView> {
+        let table = self.table.lock();
+        let wanted = table.sessions.values().filter(|session| {
+            stream.is_none_or(|wanted| session.viewer.stream == *wanted)
+                && session.watch.lock().is_some()
+        });
+        let view = |session: &Arc<Session>| SessionView {
+            viewer: session.viewer.clone(),
+            since: session.since,
+            bytes: session.bytes.load(Ordering::Relaxed),
+            bits_per_second: session.rate.load(Ordering::Relaxed),
+        };
+        wanted.map(view).collect()
+    }
+}
+
+impl Table {
+    /// A name that is another session's stays that one's.
+    fn add_name(&mut self, session: &Arc<Session>, key: u64) {
+        let mut names = session.names.lock();
+        if names.len() >= MAX_NAMES || !self.sessions.contains_key(&session.number) {
+            return;
+        }
+        let owner = *self.names.entry(key).or_insert(session.number);
+        if owner == session.number && !names.contains(&key) {
+            names.push(key);
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Session>> {
+        let session = self.sessions.remove(&number)?;
+        self.bytes -= session.viewer.size();
+        for name in session.names.lock().drain(..) {
+            self.names.remove(&name);
+        }
+        Some(session)
+    }
+
+    /// Over a bound a hundredth of the sessions goes, those that nobody has asked for longest: to look for one would cost
+    /// each newcomer a walk through all.
+    fn make_room(&mut self, max: usize) -> Vec<Arc<Session>> {
+        if self.sessions.len() <= max && self.bytes <= MAX_BYTES {
+            return Vec::new();
+        }
+        let seen = |it: &Arc<Session>| (it.seen.load(Ordering::Relaxed), it.number);
+        let mut oldest: Vec<(u64, u64)> = self.sessions.values().map(seen).collect();
+        oldest.sort_unstable();
+        oldest.truncate((self.sessions.len() / 100).max(1));
+        let gone = oldest.iter().filter_map(|(_, number)| self.remove(*number));
+        gone.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::stops::Stops;
+    use crate::hooks::viewer::ServerIds;
+
+    fn stops() -> Arc<Stops> {
+        let ids = ServerIds {
+            server_id: String::new(),
+            service_id: String::new(),
+        };
+        let urls = crate::config::HookList::parse("http://127.0.0.1:1/")
+            .unwrap()
+            .0;
+        Stops::new(urls, Duration::from_secs(1), Arc::new(ids))
+    }
+
+    fn stream(name: &str) -> StreamUrl {
+        StreamUrl::parse(&format!("v/live/{name}")).unwrap()
+    }
+
+    fn enter(sessions: &Sessions, stops: &Arc<Stops>, name: Option<&str>) -> Arc<Session> {
+        let number = sessions.next_number();
+        let viewer = Viewer {
+            client_id: format!("p-h{number}"),
+            ip: [192, 0, 2, 1].into(),
+            stream: stream("a"),
+            host: String::new(),
+            param: String::new(),
+            page_url: String::new(),
+        };
+        let watch = Watch::new(viewer.clone(), stops.clone());
+        sessions
+            .enter(number, viewer, watch, name)
+            .session()
+            .clone()
+    }
+
+    fn is_known(sessions: &Sessions, name: &str, of: Option<&str>) -> bool {
+        let stream = of.map(stream);
+        matches!(sessions.find(name, stream.as_ref()), Known::Session(_))
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_names_for_its_stream() {
+        let (sessions, stops) = (Sessions::new(10), stops());
+        let one = enter(&sessions, &stops, Some("came-with"));
+        assert_eq!(one.id().len(), ID_LENGTH);
+        let known = |name: &str, of| is_known(&sessions, name, of);
+        assert!(known(one.id(), None) && known(one.id(), Some("a")));
+        assert!(!known(one.id(), Some("b")), "another stream");
+        assert!(known("came-with", Some("a")));
+        assert!(!known("came-with", None), "its segments have the id");
+        sessions.learn(&one, "ctx", &stream("a"));
+        assert!(known("ctx", None) && known("ctx", Some("a")));
+        sessions.allow(&one, one.id(), &stream("b"));
+        assert!(known(one.id(), Some("b")));
+        let other = enter(&sessions, &stops, Some("ctx"));
+        assert_ne!(one.id(), other.id());
+        sessions.kick("p-h2");
+        assert!(known("ctx", None), "a name stays its session's");
+        for n in 0..2 * MAX_NAMES {
+            sessions.learn(&one, &n.to_string(), &stream("a"));
+        }
+        assert!(sessions.table.lock().names.len() <= 2 * MAX_NAMES);
+        sessions.end();
+        drop((one, other)); // as requests that are being answered
+        assert_eq!(stops.waiting(), 2);
+    }
+
+    #[test]
+    fn who_does_not_ask_for_three_target_durations_has_left() {
+        let (sessions, stops) = (Sessions::new(10), stops());
+        let (idle, busy) = (
+            enter(&sessions, &stops, None),
+            enter(&sessions, &stops, None),
+        );
+        idle.set_target(Duration::from_secs(2));
+        assert!(!idle.is_over(sessions.now() + 5900) && idle.is_over(sessions.now() + 6100));
+        let Known::Session(held) = sessions.find(busy.id(), None) else {
+            panic!("it is there")
+        };
+        assert!(!busy.is_over(u64::MAX), "a request is being answered");
+        drop(held);
+        assert!(busy.is_over(sessions.now() + 31_000));
+        sessions.sweep();
+        assert_eq!(sessions.views(None).len(), 2);
+        sessions.kick("p-h1").unwrap();
+        assert!(sessions.kick("p-h1").is_none() && sessions.kick("p-h9").is_none());
+        assert_eq!((sessions.views(None).len(), stops.waiting()), (1, 1));
+        assert!(matches!(sessions.find(idle.id(), None), Known::Refused));
+        assert!(!idle.is_over(sessions.now() + 50_000) && idle.is_over(sessions.now() + 61_000));
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_have_left_then() {
+        let (sessions, stops) = (Sessions::new(3), stops());
+        let all: Vec<_> = (0..3).map(|_| enter(&sessions, &stops, None)).collect();
+        all[0].seen.store(7, Ordering::Relaxed);
+        all[1].seen.store(0, Ordering::Relaxed);
+        all[2].seen.store(5, Ordering::Relaxed);
+        let id = all[1].id().to_owned();
+        drop(all);
+        enter(&sessions, &stops, None);
+        assert!(!is_known(&sessions, &id, None));
+        assert_eq!((sessions.views(None).len(), stops.waiting()), (3, 1));
+        let table = sessions.table.lock();
+        assert_eq!(table.names.len(), 6);
+    }
+}

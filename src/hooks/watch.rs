@@ -1,0 +1,58 @@
+//! A viewer's watching, from its `on_play` to its `on_stop`.
+
+use crate::hooks::stops::{Left, Stops};
+use crate::hooks::viewer::Viewer;
+use crate::server::record::{AccessRecord, RequestObserver};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A viewer that watches until this is dropped: then `on_stop` is due. Dropping does not block.
+pub struct Watch {
+    viewer: Option<Viewer>,
+    since: Instant,
+    bytes: AtomicU64,
+    stops: Arc<Stops>,
+}
+
+impl Watch {
+    pub(super) fn new(viewer: Viewer, stops: Arc<Stops>) -> Self {
+        Self {
+            viewer: Some(viewer),
+            since: Instant::now(),
+            bytes: AtomicU64::new(0),
+            stops,
+        }
+    }
+
+    /// Counts bytes of body that the viewer got.
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl RequestObserver for Watch {
+    fn ended(&self, record: &AccessRecord) {
+        self.add(record.bytes);
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.viewer.as_ref().map(|viewer| &viewer.client_id);
+        f.debug_tuple("Watch").field(&id).finish()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(viewer) = self.viewer.take() {
+            self.stops.push(Left {
+                viewer,
+                watched: self.since.elapsed(),
+                bytes: *self.bytes.get_mut(),
+            });
+        }
+    }
+}
