@@ -253,7 +253,7 @@ impl Proxy {
         let mut end = Instant::now() + grace;
         let mut asked = false;
         let mut heartbeat = Instant::now();
-        while !self.players.is_empty() && Instant::now() < end {
+        while !self.players.is_finished() && Instant::now() < end {
             thread::sleep(RETIRED_LOOK);
             if !asked && is_asked_to_end() {
                 asked = true;

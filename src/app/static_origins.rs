@@ -6,6 +6,7 @@ use crate::balancer::{Balancer, OriginView};
 use crate::config::{Config, StaticOrigin};
 use log::{info, warn};
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ const MAX_ADDRESSES: usize = 16;
 pub struct StaticOrigins {
     origins: Vec<KnownOrigin>,
     balancer: Arc<dyn Balancer>,
+    resolve: Resolve,
 }
+
+/// Gives the addresses that a name with a port stands for. Blocks as long as the system's resolver does.
+type Resolve = Box<dyn Fn(&str, u16) -> io::Result<Vec<IpAddr>> + Send>;
 
 /// An origin of the settings, and what its name stood for at the last look.
 struct KnownOrigin {
@@ -61,7 +66,15 @@ impl StaticOrigins {
                 trouble: None,
             });
         let origins: Vec<_> = default.chain(listed).collect();
-        (!origins.is_empty()).then_some(Self { origins, balancer })
+        let resolve = |host: &str, port: u16| {
+            let found = (host, port).to_socket_addrs()?;
+            Ok(found.map(|address| address.ip().to_canonical()).collect())
+        };
+        (!origins.is_empty()).then(|| Self {
+            origins,
+            balancer,
+            resolve: Box::new(resolve),
+        })
     }
 
     /// How often the origins are registered, so that they are never late.
@@ -81,7 +94,7 @@ impl StaticOrigins {
     /// Looks up the names and registers all origins. Blocks as long as the system's resolver does.
     pub fn register(&mut self) {
         for origin in &mut self.origins {
-            origin.look_up();
+            origin.look_up(&self.resolve);
             for ip in &origin.addresses {
                 origin.register(*ip, &*self.balancer);
             }
@@ -92,13 +105,13 @@ impl StaticOrigins {
 impl KnownOrigin {
     /// Asks the system what the name stands for. Where it does not say, the addresses of before stay: a resolver that
     /// fails for a minute must not take origins away.
-    fn look_up(&mut self) {
+    fn look_up(&mut self, resolve: &Resolve) {
         let host = &self.settings.host;
-        let found = match (host.as_str(), self.settings.http).to_socket_addrs() {
-            Ok(found) => found.map(|address| address.ip().to_canonical()),
+        let found = match resolve(host, self.settings.http) {
+            Ok(found) => found,
             Err(error) => return self.complain(format!("cannot look up {host}: {error}")),
         };
-        let found: BTreeSet<IpAddr> = found.take(MAX_ADDRESSES).collect();
+        let found: BTreeSet<IpAddr> = found.into_iter().take(MAX_ADDRESSES).collect();
         if found.is_empty() {
             return self.complain(format!("{host} has no address"));
         }
@@ -158,4 +171,46 @@ impl KnownOrigin {
 fn list(addresses: &BTreeSet<IpAddr>) -> String {
     let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     addresses.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::memory::Memory;
+    use crate::config::{Command, parse_from};
+    use parking_lot::Mutex;
+
+    #[test]
+    fn a_name_is_looked_up_again_and_an_address_that_it_left_is_registered_no_more() {
+        let arguments = ["proxy", "--origins", "http://srs:8080"].map(Into::into);
+        let Ok(Command::Proxy(config)) = parse_from(arguments, [], || Ok(None)) else {
+            panic!("no settings")
+        };
+        let balancer = Arc::new(Memory::new(Duration::from_secs(300)));
+        let mut origins = StaticOrigins::new(&config, balancer.clone()).unwrap();
+        let answer: Arc<Mutex<Option<Vec<IpAddr>>>> = Arc::default();
+        let told = answer.clone();
+        origins.resolve = Box::new(move |host, port| {
+            assert_eq!((host, port), ("srs", 8080));
+            told.lock()
+                .clone()
+                .ok_or_else(|| io::Error::other("no answer"))
+        });
+        let mut known_after = |found: Option<&[u8]>| {
+            let ip = |last: &u8| IpAddr::from([192, 0, 2, *last]);
+            *answer.lock() = found.map(|found| found.iter().map(ip).collect());
+            origins.register();
+            let addresses = origins.origins[0].addresses.iter();
+            let registered: Vec<String> = addresses.map(IpAddr::to_string).collect();
+            (registered.join(" "), balancer.origins().len())
+        };
+        assert_eq!(known_after(None), (String::new(), 0));
+        assert_eq!(known_after(Some(&[1])), ("192.0.2.1".to_owned(), 1));
+        let both = "192.0.2.2 192.0.2.3".to_owned();
+        // The one of before ends with its TTL: its streams may still run.
+        assert_eq!(known_after(Some(&[3, 2])), (both.clone(), 3));
+        // A resolver that fails for a minute takes nothing away.
+        assert_eq!(known_after(None), (both.clone(), 3));
+        assert_eq!(known_after(Some(&[])), (both, 3));
+    }
 }

@@ -75,6 +75,8 @@ pub struct ClientConnection {
     /// This side has ended the connection while it was served.
     cut: AtomicBool,
     ended_by_operator: AtomicBool,
+    /// No more is read from the client: the listener ends.
+    ending: AtomicBool,
     state: Mutex<ClientState>,
     finished: Condvar,
 }
@@ -103,6 +105,7 @@ impl ClientConnection {
             transport: Transport::new(socket),
             cut: AtomicBool::new(false),
             ended_by_operator: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             state: Mutex::new(ClientState {
                 phase: Phase::Idle(Instant::now()),
                 request: None,
@@ -239,6 +242,24 @@ impl ClientConnection {
             self.transport.shut(Shutdown::Both);
         }
         idle
+    }
+
+    /// The listener ends: a client that is not served now has sent its last byte. What has come already is still read, so
+    /// that a request that was here before the end is answered; a client that has sent nothing, or half a head, sees the
+    /// connection close.
+    pub fn read_no_more(&self) {
+        // Under the lock: who is passed on to a worker meanwhile is watched as before.
+        let state = self.lock();
+        if matches!(state.phase, Phase::Idle(_) | Phase::Reading) {
+            self.ending.store(true, Ordering::Release);
+            self.transport.shut(Shutdown::Read);
+        }
+    }
+
+    /// Whether [`ClientConnection::read_no_more`] was called in time: this socket does not tell any more that its client
+    /// has left.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// Waits until no worker has the client, at most for `time`. Gives the phase then. Only the

@@ -276,8 +276,12 @@ impl<'a> Connection<'a> {
             }
             let left = end.saturating_duration_since(Instant::now());
             match self.read_more(left, head::MAX_HEAD + 1) {
-                // It left without a word, or makes room for others.
-                Ok(0) if self.unread.is_empty() || !self.client.is_reading() => {
+                // It left without a word, makes room for others, or this server ends.
+                Ok(0)
+                    if self.unread.is_empty()
+                        || !self.client.is_reading()
+                        || self.client.is_ending() =>
+                {
                     return Err(NoHead::Gone);
                 }
                 Ok(0) => {
@@ -396,6 +400,11 @@ impl<'a> Connection<'a> {
                 Phase::Busy => {}
                 Phase::Idle(_) | Phase::Reading => return false,
                 Phase::Over { .. } => return true,
+            }
+            if self.client.is_ending() {
+                // Its last request: the socket says at once that nothing more comes.
+                self.client.wait_finished(LOOK);
+                continue;
             }
             let seen = if has_more {
                 // Pipelined bytes would wake a poll at once, again and again: wait for the worker.

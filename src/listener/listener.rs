@@ -208,11 +208,13 @@ impl Listener {
     }
 
     /// Accepts until [`Listener::close`]; each connection gets a thread of its own.
-    pub fn run(self: &Arc<Self>, queue: &Arc<dyn RequestQueue>) {
-        let sockets = self.sockets();
+    ///
+    /// `sockets` are what [`Listener::sockets`] gave before this thread began: who connects meanwhile is accepted, though
+    /// the listener may have closed already.
+    pub fn run(self: &Arc<Self>, sockets: &[PublicSocket], queue: &Arc<dyn RequestQueue>) {
         while !self.is_closing() {
-            self.wait_for_room(&sockets);
-            for at in self.wait_for_somebody(&sockets, None) {
+            self.wait_for_room(sockets);
+            for at in self.wait_for_somebody(sockets, None) {
                 if !self.is_closing() {
                     self.accept(&sockets[at], queue);
                 }
@@ -220,10 +222,11 @@ impl Listener {
         }
         // Who is in the kernel's queue has connected, and would be reset: no other process takes this socket over.
         if !self.handed_over.load(Ordering::Acquire) {
-            for socket in &sockets {
+            for socket in sockets {
                 while self.accept(socket, queue) {}
             }
         }
+        self.clients.close();
         debug!("no longer listening for {}", self.settings.name);
     }
 
@@ -263,7 +266,7 @@ impl Listener {
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if how == Closing::Release {
             for client in self.clients.all() {
-                client.end_if_idle();
+                client.read_no_more();
             }
         }
     }

@@ -5,10 +5,15 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// All connected clients, by id. The listener puts them in and takes them out; workers look them up.
 #[derive(Debug, Default)]
-pub struct ConnectionTable(Mutex<HashMap<u64, Arc<ClientConnection>>>);
+pub struct ConnectionTable {
+    clients: Mutex<HashMap<u64, Arc<ClientConnection>>>,
+    /// Nobody is added any more.
+    closed: AtomicBool,
+}
 
 impl ConnectionTable {
     /// Adds a client under an id that is free.
@@ -39,9 +44,14 @@ impl ConnectionTable {
         self.lock().len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The listener has accepted its last client.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the last client has gone, and none will come: those in the kernel's queue have been let in before.
+    pub fn is_finished(&self) -> bool {
+        self.closed.load(Ordering::Acquire) && self.len() == 0
     }
 
     /// A copy of the table, so that nothing is done under its lock.
@@ -50,6 +60,6 @@ impl ConnectionTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ClientConnection>>> {
-        self.0.lock()
+        self.clients.lock()
     }
 }

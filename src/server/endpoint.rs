@@ -130,9 +130,9 @@ impl HttpEndpoint {
         self.server.streams()
     }
 
-    /// Whether nobody is connected.
-    pub fn is_empty(&self) -> bool {
-        self.listener.clients().is_empty()
+    /// Whether the endpoint is closed and its last client has gone.
+    pub fn is_finished(&self) -> bool {
+        self.listener.clients().is_finished()
     }
 
     /// Serves from now on, on threads of its own.
@@ -144,13 +144,14 @@ impl HttpEndpoint {
         thread::Builder::new()
             .name("accept loop".to_owned())
             .spawn(move || server.run())?;
+        let sockets = self.listener.sockets();
         let (listener, queue) = (
             self.listener.clone(),
             self.server.clone() as Arc<dyn RequestQueue>,
         );
         thread::Builder::new()
             .name("door".to_owned())
-            .spawn(move || listener.run(&queue))?;
+            .spawn(move || listener.run(&sockets, &queue))?;
         Ok(())
     }
 
@@ -167,12 +168,12 @@ impl HttpEndpoint {
     /// Waits until the last client is gone; at `end` cuts those that are left.
     pub fn await_empty(&self, end: Instant) {
         let look = Duration::from_millis(5);
-        while !self.listener.clients().is_empty() && Instant::now() < end {
+        while !self.listener.clients().is_finished() && Instant::now() < end {
             thread::sleep(look);
         }
         self.listener.cut_all();
         let cut_by = Instant::now() + CUT_TIME;
-        while !self.listener.clients().is_empty() && Instant::now() < cut_by {
+        while !self.listener.clients().is_finished() && Instant::now() < cut_by {
             thread::sleep(look);
         }
     }

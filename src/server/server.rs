@@ -130,7 +130,7 @@ impl Server {
 
     /// The accept loop: hands requests to workers until the server closes.
     pub fn run(&self) {
-        while !self.is_closing() || !self.clients.is_empty() {
+        while !self.is_closing() || !self.clients.is_finished() {
             let tiny = self.private().tiny.clone();
             match tiny.recv_timeout(Duration::from_secs(1)) {
                 Ok(Some(request)) => self.dispatch(request),

@@ -50,7 +50,8 @@ fn answer(admission: Admission) -> Vec<u8> {
     let sockets = vec![PublicSocket::new(socket, None).unwrap()];
     let listener = Listener::new(sockets, settings).unwrap();
     let running = listener.clone();
-    let accepting = thread::spawn(move || running.run(&(Arc::new(Nobody) as _)));
+    let accepting =
+        thread::spawn(move || running.run(&running.sockets(), &(Arc::new(Nobody) as _)));
     let mut client = TcpStream::connect(listener.address()).unwrap();
     // One who is dropped may be so before this is sent.
     let _ = client.write_all(b"rubbish\r\n\r\n");

@@ -397,7 +397,7 @@ fn it_is_not_healthy_while_all_workers_are_busy() {
     // 131 connections and as many workers, of which half may wait for one origin.
     let proxy = Proxy::builder()
         .program("prlimit")
-        .arg("--nofile=640:640")
+        .arg("--nofile=446:446")
         .arg(env!("CARGO_BIN_EXE_srs-stream-proxy"))
         .env("PROXY_HLS_CACHE", "0")
         .env("PROXY_RESPONSE_TIMEOUT", "120s")

@@ -176,6 +176,30 @@ fn nothing_new_is_accepted_meanwhile() {
 }
 
 #[test]
+fn what_waits_to_be_accepted_is_still_served() {
+    let mut proxy = Proxy::start(&[]);
+    // Who comes while the process cannot run waits in the kernel's queues.
+    proxy.signal(Signal::STOP);
+    let connect = |server| {
+        let mut client = Client::connect(server);
+        client.request("GET", "/api/v1/versions", &[]);
+        client
+    };
+    let clients: Vec<Client> = (0..40)
+        .map(|n| connect([proxy.http, proxy.api][n % 2]))
+        .collect();
+    proxy.signal(Signal::TERM);
+    proxy.signal(Signal::CONT);
+    for (n, mut client) in clients.into_iter().enumerate() {
+        match client.try_read_head(SOON) {
+            Ok(head) => assert_eq!(head.status, 200, "client {n}"),
+            Err(why) => panic!("client {n}: {why:?}"),
+        }
+    }
+    assert_eq!(proxy.wait_exit(SOON), 0);
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");

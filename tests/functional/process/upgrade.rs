@@ -1,13 +1,17 @@
 //! SIGUSR2: a new process of the program takes over, and no viewer notices.
 
+use crate::common::answer::Reply;
 use crate::common::body::BodyEnd;
 use crate::common::client::Client;
-use crate::common::fetch::get;
+use crate::common::fetch::{get, post};
 use crate::common::live::{Live, LiveRoute};
 use crate::common::origin::Origin;
 use crate::common::proxy::{Proxy, ProxyBuilder};
+use crate::common::redis::RedisServer;
+use crate::common::shared::{api, id, origin, state, word};
 use crate::common::{ABOUT_A_SECOND, SOON, wait::wait_for, wait::wait_until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -129,6 +133,80 @@ fn a_successor_serves_on_the_same_ports_and_the_old_process_ends_with_its_last_v
     other.send(b"on");
     second.expect_bytes(b"on", SOON);
     assert!(successor.runs());
+}
+
+#[test]
+fn a_successor_knows_drains_and_pins() {
+    let origins = [origin("one"), origin("two"), origin("three")];
+    let mut proxy = Proxy::start(&[]);
+    origins.iter().for_each(|origin| proxy.register(origin));
+    let target = |n: usize| format!("/live/{n}.flv");
+    let words =
+        |proxy: &Proxy| -> Vec<String> { (0..9).map(|n| word(proxy.http, &target(n))).collect() };
+    let before = words(&proxy);
+    for origin in ["one", "two", "three"] {
+        assert!(before.iter().any(|word| word == origin), "{before:?}");
+    }
+    let drain = format!("/api/v1/origins/{}/drain", id(&origins[0]));
+    assert_eq!(post(proxy.api, &drain, &[], b"").status(), 200);
+    proxy.signal(Signal::USR2);
+    let _successor = Successor::of(&proxy, 1);
+    assert_eq!(proxy.wait_exit(SOON), 0);
+    assert_eq!(state(&proxy, &id(&origins[0])), "draining");
+    // Each stream stays where it was, but for those of the drained one.
+    for (before, after) in before.iter().zip(words(&proxy)) {
+        assert!(after != "one" && (after == *before || before == "one"));
+    }
+    for n in 9..15 {
+        assert_ne!(word(proxy.http, &target(n)), "one", "nothing new there");
+    }
+}
+
+#[test]
+fn a_successor_goes_on_with_the_numbers_of_playlists() {
+    let origin = Origin::start();
+    let media = |first: u64| {
+        let head = format!("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-TARGETDURATION:2\n");
+        let line = |n| format!("#EXTINF:2.000,\na-{n}.ts\n");
+        Reply::playlist(head + &line(first) + &line(first + 1))
+    };
+    origin.on("/live/a.m3u8", media(996));
+    let mut proxy = Proxy::before(&origin, &[("PROXY_HLS_CACHE", "0")]);
+    let number = || {
+        let list = get(proxy.http, "/live/a.m3u8").text();
+        let tag = "#EXT-X-MEDIA-SEQUENCE:";
+        let line = list.lines().find_map(|line| line.strip_prefix(tag));
+        line.unwrap_or_else(|| panic!("{list}")).to_owned()
+    };
+    assert_eq!(number(), "996");
+    proxy.signal(Signal::USR2);
+    let _successor = Successor::of(&proxy, 1);
+    // The origin has restarted meanwhile, and counts from anew: what players see goes on.
+    origin.on("/live/a.m3u8", media(9));
+    assert_eq!(number(), "998");
+    assert_eq!(proxy.wait_exit(SOON), 0);
+}
+
+#[test]
+fn with_redis_both_processes_announce_themselves() {
+    let (redis, origin) = (RedisServer::start(), Origin::start());
+    let route = origin.live_flv("/live/a.flv");
+    let proxy = redis.proxy(&[]);
+    proxy.register(&origin);
+    let (_viewer, _live) = play(&proxy, &route, "/live/a.flv");
+    let old = api(&proxy, "/api/v1/streams")["proxy"].clone();
+    proxy.signal(Signal::USR2);
+    let _successor = Successor::of(&proxy, 1);
+    wait_until("the successor answers", SOON, || {
+        api(&proxy, "/api/v1/streams")["proxy"] != old
+    });
+    let (_second, _other) = play(&proxy, &route, "/live/a.flv");
+    wait_until("both were seen, each with its viewer", SOON, || {
+        let view = api(&proxy, "/api/v1/streams");
+        let table = view["proxies"].as_array().expect("proxies");
+        let own = |row: &Value| row["viewers"] == 1;
+        table.len() == 2 && table.iter().all(own) && view["totals"]["viewers"] == 2
+    });
 }
 
 #[test]
