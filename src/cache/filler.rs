@@ -6,6 +6,7 @@ use crate::cache::head::{EntryHead, Retention, SharedHead};
 use crate::cache::key::Key;
 use crate::cache::memory::MemoryReservation;
 use crate::cache::table::CacheTable;
+use crate::runtime::cancel::CancelToken;
 use crate::upstream::OriginBody;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Filler {
     pub key: Key,
     pub table: Arc<CacheTable>,
     pub entry: Arc<CacheEntry>,
+    /// The attempt that has brought the answer.
+    pub attempt: Arc<CancelToken>,
     pub shared: SharedHead,
     pub body: OriginBody,
     pub reservation: MemoryReservation,
@@ -28,6 +31,7 @@ impl Filler {
             key,
             table,
             entry,
+            attempt,
             shared,
             mut body,
             reservation,
@@ -40,6 +44,8 @@ impl Filler {
         let length = usize::try_from(shared.length).unwrap_or(usize::MAX);
         let keep = shared.keep;
         entry.occupy(reservation);
+        // Before the body: a short one may be over, and the attempts forgotten, before anybody else gets to it.
+        entry.end_other_attempts(&attempt);
         entry.publish(EntryHead::Shared(Arc::new(shared)));
         let copied = copy(&mut body, length, &entry);
         drop(body); // its connection may serve the next request

@@ -100,6 +100,7 @@ impl FillGuard {
             key: self.key.clone(),
             table: self.context.table.clone(),
             entry: self.entry.clone(),
+            attempt: self.attempt.clone(),
             shared,
             body,
             reservation,
@@ -107,10 +108,7 @@ impl FillGuard {
         let ran = self.context.fillers.run(fill);
         let reader = self.reader.take();
         match (ran, reader) {
-            (Ok(()), Some(reader)) => {
-                self.entry.end_other_attempts(&self.attempt);
-                Ok(reader)
-            }
+            (Ok(()), Some(reader)) => Ok(reader),
             (Ok(()), None) => Ok(EntryReader::complete(self.entry.clone())), // never: verbs take the guard itself
             (Err(fill), reader) => {
                 self.give_up();

@@ -296,7 +296,7 @@ fn a_request_that_wants_its_own_answer_gets_it() {
 fn small_proxy(origin: &Origin) -> Proxy {
     let proxy = Proxy::builder()
         .program("prlimit")
-        .arg("--nofile=640:640")
+        .arg("--nofile=446:446")
         .arg(env!("CARGO_BIN_EXE_srs-stream-proxy"))
         .file("a.txt", "here")
         .env("PROXY_STATIC_FILES", ".")
