@@ -33,7 +33,7 @@ fn is_no_origins(ip: IpAddr) -> bool {
 }
 
 /// Reads the body of a heartbeat, as SRS sends it (`device_id`, `ip`, `server`, `service`, `pid`, and
-/// arrays of endpoints `rtmp`, `http`, `api`, `srt`, `rtc`). Unknown fields are left alone.
+/// arrays of endpoints `rtmp`, `http`, `https`, `api`, `srt`, `rtc`). Unknown fields are left alone.
 ///
 /// # Errors
 /// [`BadHeartbeat`] with the first field that is missing or wrong.
@@ -64,6 +64,7 @@ pub fn parse(body: &[u8]) -> Result<Origin, BadHeartbeat> {
         endpoints: Endpoints {
             rtmp,
             http: endpoints(&fields, "http")?,
+            https: endpoints(&fields, "https")?,
             api: endpoints(&fields, "api")?,
             srt: endpoints(&fields, "srt")?,
             rtc: endpoints(&fields, "rtc")?,

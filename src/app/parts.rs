@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::player::hls::state::HlsState;
 use crate::runtime::limits::Limits;
 use crate::stream::stats::StreamStats;
-use crate::upstream::{OriginClient, OriginTimes};
+use crate::upstream::{OriginClient, OriginTimes, OriginTls, OriginTrust};
 use log::debug;
 use std::sync::Arc;
 use std::thread;
@@ -80,8 +80,24 @@ impl Parts {
         // Requests that wait for one shared answer.
         let max_readers = capacity.workers / 4;
         let idle = limits.idle_origin_connections();
-        let client = Arc::new(OriginClient::new(times, idle, metrics.watch("http")));
-        let api_client = Arc::new(OriginClient::new(times, idle / 8, metrics.watch("api")));
+        let trust = match &config.origin_ca {
+            _ if config.origin_insecure => OriginTrust::Anybody,
+            Some(path) => OriginTrust::File(path.clone()),
+            None => OriginTrust::System,
+        };
+        let origin_tls = OriginTls::new(&trust)?;
+        let client = Arc::new(OriginClient::new(
+            times,
+            idle,
+            origin_tls.clone(),
+            metrics.watch("http"),
+        ));
+        let api_client = Arc::new(OriginClient::new(
+            times,
+            idle / 8,
+            origin_tls,
+            metrics.watch("api"),
+        ));
         let poller = ApiPoller::new(api_client.clone(), config.origin_api_auth.as_deref());
         let locator = OriginLocator::new(
             balancer.clone(),

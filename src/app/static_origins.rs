@@ -131,6 +131,16 @@ impl KnownOrigin {
         }
     }
 
+    /// The endpoint of an origin that is asked by HTTPS, with the name that its certificate has to be for.
+    fn secure_endpoints(&self) -> Vec<String> {
+        let StaticOrigin { host, http, .. } = &self.settings;
+        let endpoint = match host.parse::<IpAddr>() {
+            Ok(_) => http.to_string(),
+            Err(_) => format!("{host}:{http}"),
+        };
+        Vec::from_iter(self.settings.is_secure.then_some(endpoint))
+    }
+
     /// Registers the origin at an address, unless one with a heartbeat of its own has the same address: that one says
     /// more of itself, and stays.
     fn register(&self, ip: IpAddr, balancer: &dyn Balancer) {
@@ -148,7 +158,8 @@ impl KnownOrigin {
             ip,
             endpoints: Endpoints {
                 rtmp: port(self.settings.rtmp),
-                http: port(Some(self.settings.http)),
+                http: port(Some(self.settings.http).filter(|_| !self.settings.is_secure)),
+                https: self.secure_endpoints(),
                 api: port(self.settings.api),
                 ..Endpoints::default()
             },

@@ -23,6 +23,9 @@ pub struct Origin {
 pub struct Endpoints {
     pub rtmp: Vec<String>,
     pub http: Vec<String>,
+    /// HTTPS, which is asked where there is no `http`. A name before the port is the one that its certificate is for.
+    #[serde(default)]
+    pub https: Vec<String>,
     pub api: Vec<String>,
     pub srt: Vec<String>,
     pub rtc: Vec<String>,
@@ -34,9 +37,28 @@ impl Origin {
         format!("{}-{}-{}", self.server, self.service, self.pid).into()
     }
 
-    /// Where its streams are; `None` for one that takes no HTTP.
+    /// Where its streams are, by HTTP or else by HTTPS; `None` for one that takes neither.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.address(&self.endpoints.http)
+        let endpoints = &self.endpoints;
+        self.address(&endpoints.http)
+            .or_else(|| self.address(&endpoints.https))
+    }
+
+    /// Whom its certificate has to be for; `None` where its streams come by plain HTTP.
+    pub fn secured_by(&self) -> Option<CertificateName<'_>> {
+        if self.address(&self.endpoints.http).is_some() {
+            return None;
+        }
+        let mut endpoints = self.endpoints.https.iter();
+        let endpoint = endpoints.find(|endpoint| port(endpoint).is_some())?;
+        let (host, _) = host_and_port(endpoint);
+        let is_name = host.parse::<IpAddr>().is_err()
+            && !host.contains('*')
+            && host.bytes().any(|b| b.is_ascii_alphabetic());
+        Some(match is_name {
+            true => CertificateName::Host(host),
+            false => CertificateName::Address,
+        })
     }
 
     /// Where its HTTP API is, when it has one.
@@ -48,6 +70,15 @@ impl Origin {
         let port = endpoints.iter().find_map(|endpoint| port(endpoint))?;
         Some(SocketAddr::new(self.ip, port))
     }
+}
+
+/// Whom an origin's certificate has to be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateName<'a> {
+    /// The host of that name.
+    Host(&'a str),
+    /// The address that is connected.
+    Address,
 }
 
 /// How an origin stands.
@@ -69,11 +100,7 @@ pub enum OriginState {
 /// The port of an endpoint as SRS writes it: `8080`, `:8080`, `0.0.0.0:8080`, `[::]:8080`, each with
 /// `tcp://` or `udp://` before it or without. Only the port counts; the address is the heartbeat's.
 pub fn port(endpoint: &str) -> Option<u16> {
-    let rest = endpoint
-        .split_once("://")
-        .map_or(endpoint, |(_, rest)| rest);
-    let (host, port) = rest.rsplit_once(':').unwrap_or(("", rest));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (host, port) = host_and_port(endpoint);
     let good_host = host.is_empty()
         || host.parse::<IpAddr>().is_ok()
         || host
@@ -84,10 +111,60 @@ pub fn port(endpoint: &str) -> Option<u16> {
     port.filter(|_| good_host && digits)
 }
 
+fn host_and_port(endpoint: &str) -> (&str, &str) {
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    let (host, port) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host, port)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn https_is_asked_where_there_is_no_http() {
+        use CertificateName::{Address, Host};
+        for (http, https, address, name) in [
+            ("8080", "", Some(8080), None),
+            ("8080", "8443", Some(8080), None),
+            ("", "8443", Some(8443), Some(Address)),
+            ("", "0.0.0.0:8443", Some(8443), Some(Address)),
+            ("", "*:8443", Some(8443), Some(Address)),
+            ("", "[::]:8443", Some(8443), Some(Address)),
+            (
+                "",
+                "srs1.example.com:8443",
+                Some(8443),
+                Some(Host("srs1.example.com")),
+            ),
+            ("x", "srs1:443", Some(443), Some(Host("srs1"))),
+            ("", "", None, None),
+        ] {
+            let list = |text: &str| Vec::from_iter((!text.is_empty()).then(|| text.to_owned()));
+            let origin = Origin {
+                server: "s".to_owned(),
+                service: "s".to_owned(),
+                pid: "1".to_owned(),
+                device_id: String::new(),
+                ip: [192, 0, 2, 2].into(),
+                endpoints: Endpoints {
+                    http: list(http),
+                    https: list(https),
+                    ..Endpoints::default()
+                },
+            };
+            let port = origin.http_address().map(|address| address.port());
+            assert_eq!(
+                (port, origin.secured_by()),
+                (address, name),
+                "{http} {https}"
+            );
+        }
+    }
 
     proptest! {
         #[test]

@@ -73,6 +73,12 @@ impl ConfigError {
         Self::new(format!("{} needs {}", setting(id), setting(other)))
     }
 
+    /// Two settings that contradict each other.
+    pub(super) fn either(id: &str, other: &str) -> Self {
+        let (name, other) = (setting(id), setting(other));
+        Self::new(format!("{name} and {other} exclude each other"))
+    }
+
     /// Puts clap's error, which is several lines, into one. `source` tells where a setting's value is from.
     pub(super) fn from_clap(error: &clap::Error, source: impl Fn(&str) -> Source) -> Self {
         let context = |kind| match error.get(kind) {

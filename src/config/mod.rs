@@ -102,9 +102,17 @@ pub struct Config {
     #[arg(skip)]
     pub default_backend: Option<StaticOrigin>,
 
-    /// Origins that send no heartbeats: URLs with commas between, such as http://srs1:8080?api=1985
+    /// Origins that send no heartbeats: http:// or https:// URLs with commas between, such as http://srs1:8080?api=1985
     #[arg(long, value_name = "LIST", value_parser = OriginList::parse)]
     pub origins: Option<OriginList>,
+
+    /// PEM file of the root certificates by which origins on HTTPS are verified, instead of the system's
+    #[arg(long, value_name = "FILE", value_parser = values::file)]
+    pub origin_ca: Option<PathBuf>,
+
+    /// on: origins on HTTPS are not verified at all; whoever is on the way can pass for them
+    #[arg(id = "origin_insecure", long = "origin-insecure", value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = values::on_off)]
+    pub origin_insecure: bool,
 
     /// An origin without a heartbeat for this long is not picked while another is alive
     #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = values::timeout)]
@@ -238,6 +246,7 @@ impl Config {
         self.default_backend = backend.enabled.then(|| StaticOrigin {
             host: backend.ip.clone(),
             http: backend.http,
+            is_secure: false,
             api: Some(backend.api),
             rtmp: Some(backend.rtmp),
         });
@@ -247,6 +256,7 @@ impl Config {
         let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
         self.https_cert = self.https_cert.filter(is_named);
         self.https_key = self.https_key.filter(is_named);
+        self.origin_ca = self.origin_ca.filter(is_named);
         self.origin_api_auth = self.origin_api_auth.filter(|auth| !auth.is_empty());
         self.redis.password = self.redis.password.filter(|password| !password.is_empty());
         self.redis.url = self.redis.url.filter(|url| !url.is_empty());

@@ -137,6 +137,7 @@ pub fn parse_from(
     let mut config = typed(&chosen)?.finish();
     fit_force_timeout(&mut config, &chosen)?;
     check_https(&config)?;
+    check_origin_trust(&config)?;
     let mut names: Vec<_> = environment.keys().chain(dotenv.keys()).collect();
     names.sort();
     names.dedup();
@@ -221,6 +222,14 @@ fn check_https(config: &Config) -> Result<(), ConfigError> {
     match needy.into_iter().find(|(_, is_set)| *is_set) {
         Some((id, _)) => Err(ConfigError::missing(id, "https_cert")),
         None => Ok(()),
+    }
+}
+
+/// Roots, and no verification, contradict each other.
+fn check_origin_trust(config: &Config) -> Result<(), ConfigError> {
+    match config.origin_insecure && config.origin_ca.is_some() {
+        true => Err(ConfigError::either("origin_ca", "origin_insecure")),
+        false => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Origins by hand: `http://host:port?api=port`.
+//! Origins by hand: `http://host:port?api=port`, or `https://`.
 
 use std::net::IpAddr;
 use url::{Host, Url};
@@ -10,6 +10,8 @@ pub struct StaticOrigin {
     pub host: String,
     /// Port of its HTTP streams.
     pub http: u16,
+    /// Whether its streams come by HTTPS.
+    pub is_secure: bool,
     /// Port of its HTTP API; `None`: its streams are found by asking it for them.
     pub api: Option<u16>,
     /// Port of its RTMP service, for other programs that share the Redis.
@@ -26,7 +28,10 @@ impl OriginList {
     /// # Errors
     /// What is accepted.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let accepted = || "URLs with commas between, such as http://srs1:8080?api=1985".to_owned();
+        let accepted = || {
+            "http:// or https:// URLs with commas between, such as http://srs1:8080?api=1985"
+                .to_owned()
+        };
         let parts = text
             .split(',')
             .map(str::trim)
@@ -38,7 +43,7 @@ impl OriginList {
 
 fn one(text: &str) -> Option<StaticOrigin> {
     let url = Url::parse(text).ok()?;
-    let bare = url.scheme() == "http"
+    let bare = matches!(url.scheme(), "http" | "https")
         && matches!(url.path(), "" | "/")
         && url.username().is_empty()
         && url.password().is_none()
@@ -59,6 +64,7 @@ fn one(text: &str) -> Option<StaticOrigin> {
     bare.then_some(StaticOrigin {
         host,
         http,
+        is_secure: url.scheme() == "https",
         api,
         rtmp: None,
     })
@@ -73,8 +79,13 @@ mod tests {
         let origin = |host: &str, http, api| StaticOrigin {
             host: host.to_owned(),
             http,
+            is_secure: false,
             api,
             rtmp: None,
+        };
+        let secure = |origin: StaticOrigin| StaticOrigin {
+            is_secure: true,
+            ..origin
         };
         for (text, expected) in [
             ("", vec![]),
@@ -84,6 +95,11 @@ mod tests {
             (
                 "http://[::1]:8080?api=1985",
                 vec![origin("::1", 8080, Some(1985))],
+            ),
+            ("https://srs1", vec![secure(origin("srs1", 443, None))]),
+            (
+                "https://srs1:8443?api=1985",
+                vec![secure(origin("srs1", 8443, Some(1985)))],
             ),
             (
                 "http://a.b:1/?api=2, http://c:3,",
@@ -103,7 +119,6 @@ mod tests {
             "http://srs1?key=1",
             "http://user@srs1",
             "rtmp://srs1",
-            "https://srs1",
         ] {
             assert!(OriginList::parse(bad).is_err(), "{bad}");
         }

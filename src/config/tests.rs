@@ -104,6 +104,8 @@ fn every_setting_is_taken_from_each_source() {
         ("redis_password", "p"),
         ("redis_db", "4"),
         ("origins", "http://a:1"),
+        ("origin_ca", "Cargo.toml"),
+        ("origin_insecure", "off"), // it excludes the other
         ("default_backend_enabled", "on"),
         ("default_backend_ip", "::1"),
         ("default_backend_http", "5"),
@@ -194,6 +196,7 @@ fn every_setting_is_taken_from_each_source() {
             Some(StaticOrigin {
                 host: "::1".to_owned(),
                 http: 5,
+                is_secure: false,
                 api: Some(6),
                 rtmp: Some(7),
             })

@@ -26,6 +26,8 @@ pub enum DemoError {
     Proxy(#[from] StartError),
     #[error(transparent)]
     Lab(#[from] LabError),
+    #[error("the demo's origins send their heartbeats by HTTP: PROXY_SYSTEM_API_TLS must be off")]
+    SystemApiTls,
 }
 
 /// A running demo. Its text says what to try.
@@ -40,8 +42,11 @@ impl Demo {
     /// Starts the proxy with its settings, and the lab origins on free ports of the loopback interface.
     ///
     /// # Errors
-    /// As [`Proxy::start`] and [`LabOrigin::start`].
+    /// As [`Proxy::start`] and [`LabOrigin::start`]; or the System API is to speak HTTPS.
     pub fn start(config: &Config) -> Result<Self, DemoError> {
+        if config.system_api_tls {
+            return Err(DemoError::SystemApiTls);
+        }
         let proxy = Proxy::start(config, Inherited::default())?;
         let token = config.system_api_token.as_deref();
         let register = format!(

@@ -82,7 +82,7 @@ impl OriginApi {
         let target = format!("/api/v1/streams/?start={start}&count={PAGE}");
         let response = self
             .client
-            .look_up(address, &target, &self.headers, time)
+            .look_up(address, None, &target, &self.headers, time)
             .map_err(|error| error.to_string())?;
         if response.status != 200 {
             if matches!(response.status, 401 | 403) {

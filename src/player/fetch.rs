@@ -209,9 +209,10 @@ pub fn fetch_logging(
             continue;
         };
         log.origin = Some(address.to_string());
-        let answer = context
-            .client
-            .send(origin_request(request, address, timeout), request.cancel);
+        let answer = context.client.send(
+            origin_request(request, &candidate, address, timeout),
+            request.cancel,
+        );
         let response = match answer {
             Ok(response) => response,
             Err(OriginError::Left) => return FetchOutcome::Left,
@@ -259,11 +260,13 @@ fn format(target: &str) -> Option<Format> {
 
 fn origin_request<'a>(
     request: &'a FetchRequest<'_>,
+    candidate: &'a Candidate,
     address: std::net::SocketAddr,
     timeout: Option<Duration>,
 ) -> OriginRequest<'a> {
     OriginRequest {
         address,
+        secured_by: candidate.origin.secured_by(),
         head_only: request.head_only,
         target: &request.media.target,
         headers: request.headers,
@@ -284,8 +287,9 @@ fn from_first(
     let alive = |it: &Candidate| it.id == *first && it.state != OriginState::Suspect;
     let origin = candidates.into_iter().find(alive)?;
     let address = origin.origin.http_address()?;
-    let asked = origin_request(request, address, None);
-    match context.client.send(asked, request.cancel) {
+    let asked = origin_request(request, &origin, address, None);
+    let answer = context.client.send(asked, request.cancel);
+    match answer {
         Ok(response) if response.status < 400 || response.status == 416 => {
             log.origin = Some(address.to_string());
             Some(FetchOutcome::Fetched(Fetched {

@@ -263,6 +263,7 @@ impl Reopen for Again {
         let address = candidate.origin.http_address()?;
         let request = OriginRequest {
             address,
+            secured_by: candidate.origin.secured_by(),
             head_only: false,
             target: &self.request.target,
             headers: &self.headers,

@@ -1,5 +1,6 @@
 //! Asking an origin: one request, blocking, by ureq.
 
+use crate::balancer::origin::CertificateName;
 use crate::http::Headers;
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::semaphore::Semaphore;
@@ -7,6 +8,7 @@ use crate::upstream::connection::{
     CallContext, LiteralResolver, Unconnected, UpstreamConnection, UpstreamConnector,
 };
 use crate::upstream::response::{OriginBody, OriginResponse};
+use crate::upstream::tls::OriginTls;
 use log::debug;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -44,6 +46,8 @@ pub struct OriginTimes {
 #[derive(Debug, Clone, Copy)]
 pub struct OriginRequest<'a> {
     pub address: SocketAddr,
+    /// Whom the origin's certificate has to be for; `None`: it is asked by plain HTTP.
+    pub secured_by: Option<CertificateName<'a>>,
     /// `HEAD`, else it is a GET.
     pub head_only: bool,
     /// Path and query.
@@ -96,11 +100,15 @@ pub trait UpstreamObserver: Send + Sync {
 pub struct OriginClient {
     times: OriginTimes,
     /// ureq walks all idle connections for each request: each origin has its own.
-    short: Mutex<HashMap<SocketAddr, Short>>,
+    short: Mutex<HashMap<AgentKey, Short>>,
     fresh: Agent,
     idle_budget: Arc<Semaphore>,
+    tls: Arc<OriginTls>,
     watch: Arc<dyn UpstreamObserver>,
 }
+
+/// An origin's address, and by TLS the name that its certificate was checked for; empty: the address.
+type AgentKey = (SocketAddr, Option<Box<str>>);
 
 struct Short {
     agent: Agent,
@@ -118,14 +126,20 @@ struct Patience {
 
 impl OriginClient {
     /// A client with those timeouts, which keeps at most `idle` connections that nobody
-    /// uses, and whose calls `watch` is told of.
-    pub fn new(times: OriginTimes, idle: usize, watch: Arc<dyn UpstreamObserver>) -> Self {
+    /// uses, and whose calls `watch` is told of. `tls` is for origins that are asked by HTTPS.
+    pub fn new(
+        times: OriginTimes,
+        idle: usize,
+        tls: Arc<OriginTls>,
+        watch: Arc<dyn UpstreamObserver>,
+    ) -> Self {
         let idle_budget = Semaphore::new(idle);
         Self {
             times,
             short: Mutex::default(),
-            fresh: agent(times, LIVE_INPUT, 0, &idle_budget),
+            fresh: agent(times, LIVE_INPUT, 0, &idle_budget, &tls),
             idle_budget,
+            tls,
             watch,
         }
     }
@@ -175,12 +189,14 @@ impl OriginClient {
     pub fn look_up(
         &self,
         address: SocketAddr,
+        secured_by: Option<CertificateName<'_>>,
         target: &str,
         headers: &Headers,
         time: Duration,
     ) -> Result<OriginResponse, OriginError> {
         let request = OriginRequest {
             address,
+            secured_by,
             head_only: false,
             target,
             headers,
@@ -218,7 +234,7 @@ impl OriginClient {
         // HEAD has a connection of its own, too: SRS sends a body after it.
         let own = request.live || request.head_only;
         if !own {
-            let agent = self.agent_for(request.address);
+            let agent = self.agent_for(&request);
             match self.send_by(&agent, request, timeout, cancel) {
                 (Err(OriginError::Closed(_)), call) if call.reused.get() => {
                     debug!(
@@ -252,9 +268,14 @@ impl OriginClient {
             "GET"
         };
         let path = request.target.split('?').next().unwrap_or_default();
-        debug!("{method} http://{address}{path}");
+        debug!("{method} {}://{address}{path}", scheme(&request));
         let head = head_size(&request);
-        let (result, call) = CallContext::run(cancel, head, || self.run(agent, request, timeout));
+        let name = match request.secured_by {
+            Some(CertificateName::Host(name)) => Some(name),
+            _ => None,
+        };
+        let (result, call) =
+            CallContext::run(cancel, head, name, || self.run(agent, request, timeout));
         let result = match result {
             Ok(response) => OriginResponse::of(response, self.times.stall)
                 .map_err(|why| OriginError::Protocol(address, why)),
@@ -280,7 +301,12 @@ impl OriginClient {
         request: OriginRequest<'_>,
         timeout: Patience,
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let url = format!("http://{}{}", request.address, request.target);
+        let url = format!(
+            "{}://{}{}",
+            scheme(&request),
+            request.address,
+            request.target
+        );
         let mut call = if asks_for_head(&request) {
             agent.head(&url)
         } else {
@@ -307,27 +333,46 @@ impl OriginClient {
             .call()
     }
 
-    fn agent_for(&self, address: SocketAddr) -> Agent {
+    fn agent_for(&self, request: &OriginRequest<'_>) -> Agent {
+        let name = request.secured_by.map(|name| match name {
+            CertificateName::Host(name) => name.into(),
+            CertificateName::Address => Box::default(),
+        });
+        let key = (request.address, name);
         let mut agents = self.agents();
-        if agents.len() >= MAX_ORIGINS && !agents.contains_key(&address) {
+        if agents.len() >= MAX_ORIGINS && !agents.contains_key(&key) {
             agents.clear();
         }
         let now = Instant::now();
-        let short = agents.entry(address).or_insert_with(|| Short {
-            agent: agent(self.times, SHORT_INPUT, IDLE_CONNECTIONS, &self.idle_budget),
+        let (times, budget) = (self.times, &self.idle_budget);
+        let short = agents.entry(key).or_insert_with(|| Short {
+            agent: agent(times, SHORT_INPUT, IDLE_CONNECTIONS, budget, &self.tls),
             used: now,
         });
         short.used = now;
         short.agent.clone()
     }
 
-    fn agents(&self) -> MutexGuard<'_, HashMap<SocketAddr, Short>> {
+    fn agents(&self) -> MutexGuard<'_, HashMap<AgentKey, Short>> {
         // Between the changes to the table nothing panics.
         self.short.lock()
     }
 }
 
-fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<Semaphore>) -> Agent {
+fn scheme(request: &OriginRequest<'_>) -> &'static str {
+    match request.secured_by {
+        Some(_) => "https",
+        None => "http",
+    }
+}
+
+fn agent(
+    times: OriginTimes,
+    input: usize,
+    idle: usize,
+    idle_budget: &Arc<Semaphore>,
+    tls: &Arc<OriginTls>,
+) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -348,6 +393,7 @@ fn agent(times: OriginTimes, input: usize, idle: usize, idle_budget: &Arc<Semaph
         input,
         stall: times.stall,
         idle_budget: idle_budget.clone(),
+        tls: tls.clone(),
     };
     Agent::with_parts(config, connector, LiteralResolver)
 }

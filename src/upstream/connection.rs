@@ -3,6 +3,7 @@
 
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::semaphore::{Permit, Semaphore};
+use crate::upstream::tls::{OriginSession, OriginTls};
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,8 @@ pub(super) struct CallContext {
     cancel: Arc<CancelToken>,
     /// Room for the request's head, in bytes.
     head: usize,
+    /// The name that the origin's certificate has to be for, where it is not for the address.
+    name: Option<Box<str>>,
     pub began: Instant,
     /// How long it took to connect, where it had to.
     pub connecting: Cell<Option<Duration>>,
@@ -84,11 +87,13 @@ impl CallContext {
     pub fn run<T>(
         cancel: &Arc<CancelToken>,
         head: usize,
+        name: Option<&str>,
         work: impl FnOnce() -> T,
     ) -> (T, Rc<Self>) {
         let call = Rc::new(Self {
             cancel: cancel.clone(),
             head,
+            name: name.map(Box::from),
             began: Instant::now(),
             connecting: Cell::new(None),
             reused: Cell::new(false),
@@ -131,13 +136,16 @@ pub(super) struct UpstreamConnector {
     pub stall: Duration,
     /// Connections that may be kept idle, to all origins together: each is a descriptor that a player could have.
     pub idle_budget: Arc<Semaphore>,
+    /// For origins that are asked by HTTPS.
+    pub tls: Arc<OriginTls>,
 }
 
 impl UpstreamConnector {
-    /// A connected socket, shut down when the client leaves meanwhile.
+    /// A connected socket, with its TLS handshake done where it `is_secure`; shut down when the client leaves meanwhile.
     fn open(
         &self,
         address: SocketAddr,
+        is_secure: bool,
         time: Duration,
         call: Option<&CallContext>,
     ) -> io::Result<UpstreamConnection> {
@@ -146,6 +154,7 @@ impl UpstreamConnector {
         let stream = Arc::new(TcpStream::from(socket));
         let mut wire = UpstreamConnection {
             stream: stream.clone(),
+            tls: None,
             cancel: None,
             buffers: ConnectionBuffers::new(self.input),
             stall: self.stall,
@@ -161,8 +170,18 @@ impl UpstreamConnector {
         {
             return Err(client_left());
         }
+        let began = Instant::now();
         connect(&stream, address, time)?;
         stream.set_nodelay(true)?;
+        if is_secure {
+            let left = time.saturating_sub(began.elapsed());
+            let name = call.and_then(|call| call.name.as_deref());
+            let session = self.tls.connect(&stream, address.ip(), name, left);
+            wire.tls = Some(session.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+                _ => error,
+            })?);
+        }
         Ok(wire)
     }
 }
@@ -183,7 +202,7 @@ impl Connector<()> for UpstreamConnector {
             .timeout
             .not_zero()
             .map_or(Duration::MAX, |time| *time);
-        self.open(*address, time, call.as_deref())
+        self.open(*address, details.needs_tls(), time, call.as_deref())
             .map(Some)
             .map_err(|error| {
                 if let Some(call) = call {
@@ -207,6 +226,8 @@ fn connect(stream: &TcpStream, address: SocketAddr, time: Duration) -> io::Resul
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
     stream: Arc<TcpStream>,
+    /// `None`: bytes go as they are.
+    tls: Option<OriginSession>,
     /// Of the client that is served now; none while the connection idles.
     cancel: Option<Arc<CancelToken>>,
     buffers: ConnectionBuffers,
@@ -232,6 +253,14 @@ impl UpstreamConnection {
         if let Some(cancel) = self.cancel.take() {
             cancel.unbind_socket(&self.stream);
         }
+    }
+
+    fn set_read_time(&mut self, time: Duration) -> io::Result<()> {
+        if differs(self.read_time, time) {
+            self.stream.set_read_timeout(bounded(time))?;
+            self.read_time = Some(time);
+        }
+        Ok(())
     }
 
     /// What is left of the stall timeout for a body that gives no byte of itself.
@@ -288,7 +317,11 @@ impl Transport for UpstreamConnection {
             self.stream.set_write_timeout(bounded(time))?;
             self.write_time = Some(time);
         }
-        let sent = (&*self.stream).write_all(&self.buffers.output[..amount]);
+        let output = &self.buffers.output[..amount];
+        let sent = match &mut self.tls {
+            Some(tls) => tls.write_all(&self.stream, output),
+            None => (&*self.stream).write_all(output),
+        };
         self.buffers.output = Vec::new(); // requests have no body: it is not needed again soon
         sent.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
@@ -303,22 +336,35 @@ impl Transport for UpstreamConnection {
             Some(time) => self.stall_left().min(*time),
             None => self.stall_left(),
         };
+        let began = Instant::now();
         if time.is_zero() {
             return Err(Error::Timeout(timeout.reason));
         }
-        if differs(self.read_time, time) {
-            self.stream.set_read_timeout(bounded(time))?;
-            self.read_time = Some(time);
-        }
+        self.set_read_time(time)?;
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
             let message = "the origin sends a head or a chunk size that does not end";
             return Err(Error::Io(io::Error::other(message)));
         }
         let got = loop {
-            match (&*self.stream).read(room) {
+            let got = match &mut self.tls {
+                Some(tls) => tls.read_some(&self.stream, room),
+                None => (&*self.stream).read(room).map(Some),
+            };
+            match got {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
+                // A part of a record: the rest has what is left of the time.
+                Ok(None) => {
+                    let left = time.saturating_sub(began.elapsed());
+                    if left.is_zero() {
+                        return Err(Error::Timeout(timeout.reason));
+                    }
+                    if differs(self.read_time, left) {
+                        self.stream.set_read_timeout(bounded(left))?;
+                        self.read_time = Some(left);
+                    }
+                }
+                other => break other.map(Option::unwrap_or_default),
             }
         };
         match got {
@@ -354,13 +400,23 @@ impl Transport for UpstreamConnection {
         }
     }
 
+    fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     fn is_open(&mut self) -> bool {
         // Asked when the connection goes back to the pool and when it leaves it: between the two it
         // is nobody's, and no client's leaving may shut it.
         self.untie();
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let waiting = rustix::net::recv(&*self.stream, &mut [0; 1], flags);
-        if waiting != Err(rustix::io::Errno::AGAIN) {
+        let is_open = match &mut self.tls {
+            Some(tls) => tls.is_open(&self.stream),
+            None => {
+                let waiting = rustix::net::recv(&*self.stream, &mut [0; 1], flags);
+                waiting == Err(rustix::io::Errno::AGAIN)
+            }
+        };
+        if !is_open {
             return false;
         }
         if self.idle.take().is_some() {

@@ -4,6 +4,8 @@ mod client;
 mod connection;
 pub mod forwarding;
 mod response;
+mod tls;
 
 pub use client::{OriginClient, OriginError, OriginRequest, OriginTimes, UpstreamObserver};
 pub use response::{OriginBody, OriginResponse};
+pub use tls::{OriginTls, OriginTrust, TrustError};

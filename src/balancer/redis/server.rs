@@ -31,6 +31,8 @@ struct Written<'a> {
     pid: &'a str,
     rtmp: &'a [String],
     http: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    https: &'a [String],
     api: &'a [String],
     srt: &'a [String],
     rtc: &'a [String],
@@ -49,6 +51,7 @@ struct Read {
     pid: Value,
     rtmp: Value,
     http: Value,
+    https: Value,
     api: Value,
     srt: Value,
     rtc: Value,
@@ -66,6 +69,7 @@ impl Server {
             pid: &origin.pid,
             rtmp: &origin.endpoints.rtmp,
             http: &origin.endpoints.http,
+            https: &origin.endpoints.https,
             api: &origin.endpoints.api,
             srt: &origin.endpoints.srt,
             rtc: &origin.endpoints.rtc,
@@ -98,6 +102,7 @@ impl Server {
             endpoints: Endpoints {
                 rtmp: endpoints(&read.rtmp),
                 http: endpoints(&read.http),
+                https: endpoints(&read.https),
                 api: endpoints(&read.api),
                 srt: endpoints(&read.srt),
                 rtc: endpoints(&read.rtc),

@@ -310,6 +310,7 @@ fn from_old_origin(
     let address = old.origin.http_address()?;
     let request = OriginRequest {
         address,
+        secured_by: old.origin.secured_by(),
         head_only: false,
         // Nothing new will come there: it is asked for what there is.
         target: &reload::for_origin(&media.target, Some(&timeline), Some(""), true),
@@ -353,6 +354,7 @@ fn follow(
     };
     let again = OriginRequest {
         address,
+        secured_by: origin.origin.secured_by(),
         head_only: false,
         target: &target,
         headers: request.headers,

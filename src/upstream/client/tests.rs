@@ -1,6 +1,7 @@
 //! What becomes of a request, by what the other end does: real sockets on loopback, no HTTP library behind them.
 
 use super::*;
+use crate::upstream::tls::OriginTrust;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
@@ -57,7 +58,15 @@ fn client_that_waits(response: Duration) -> (OriginClient, Arc<Told>) {
         response,
         stall: Duration::from_secs(5),
     };
-    (OriginClient::new(times, 8, told.clone()), told)
+    (
+        OriginClient::new(
+            times,
+            8,
+            OriginTls::new(&OriginTrust::System).unwrap(),
+            told.clone(),
+        ),
+        told,
+    )
 }
 
 /// A port on which each connection is given to `serve`, with its number from 0.
@@ -89,6 +98,7 @@ fn get(address: SocketAddr, target: &str, live: bool) -> OriginRequest<'_> {
     static NONE: std::sync::LazyLock<Headers> = std::sync::LazyLock::new(Headers::default);
     OriginRequest {
         address,
+        secured_by: None,
         head_only: false,
         target,
         headers: &NONE,
@@ -300,7 +310,7 @@ fn a_short_timeout_holds_for_the_head_and_a_look_up_for_all() {
     let since = Instant::now();
     let time = Duration::from_millis(100);
     let response = client
-        .look_up(address, "/api/v1/streams/", &Headers::default(), time)
+        .look_up(address, None, "/api/v1/streams/", &Headers::default(), time)
         .unwrap();
     let mut body = response.body;
     assert!(body.read_to_end(&mut Vec::new()).is_err(), "it trickles on");

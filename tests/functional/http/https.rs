@@ -379,3 +379,31 @@ fn a_successor_serves_on_the_port_of_https_too() {
     assert_eq!(viewer.read_rest(ABOUT_A_SECOND).1, BodyEnd::Complete);
     rustix::process::kill_process(successor, Signal::TERM).expect("ending the successor");
 }
+
+#[test]
+fn the_system_api_speaks_https_where_it_is_told_to() {
+    let root = TestRoot::new();
+    let (chain, key) = root.issue(90);
+    let proxy = Proxy::builder()
+        .file("tls.pem", chain + &key)
+        .env("PROXY_HTTPS_CERT", "tls.pem")
+        .env("PROXY_SYSTEM_API_TLS", "on")
+        .start();
+    let tunnel = Tunnel::start(proxy.api, &root);
+    assert_eq!(get(tunnel.addr, "/api/v1/origins").status(), 200);
+    let metrics = get(tunnel.addr, "/metrics").text();
+    assert!(metrics.contains("srs_proxy_certificate_expiry_seconds "));
+    // The refusal is in the server's own words.
+    let plain = get(proxy.api, "/api/v1/origins");
+    assert_eq!((plain.status(), &plain.json()["code"]), (400, &400.into()));
+    let health = |tls: &str| {
+        let mut command = without_settings(own_binary());
+        command
+            .args(["health", "--live", "--https-cert", "tls.pem"])
+            .current_dir(proxy.directory())
+            .env("PROXY_SYSTEM_API", proxy.api.to_string())
+            .env("PROXY_SYSTEM_API_TLS", tls);
+        Process::run("health", &mut command, SOON).status.code()
+    };
+    assert_eq!((health("on"), health("off")), (Some(0), Some(1)));
+}

@@ -2,6 +2,7 @@
 
 mod headers;
 mod https;
+mod https_origins;
 mod live_list;
 mod proxy_protocol;
 mod serving;

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Flag, name in the environment and default of every setting.
-const SETTINGS: [(&str, &str, &str); 51] = [
+const SETTINGS: [(&str, &str, &str); 53] = [
     ("--http-server", "PROXY_HTTP_SERVER", "18080"),
     ("--system-api", "PROXY_SYSTEM_API", "12025"),
     ("--https-server", "PROXY_HTTPS_SERVER", "none"),
@@ -49,6 +49,8 @@ const SETTINGS: [(&str, &str, &str); 51] = [
         "PROXY_DEFAULT_BACKEND_RTMP",
         "1935",
     ),
+    ("--origin-ca", "PROXY_ORIGIN_CA", "none"),
+    ("--origin-insecure", "PROXY_ORIGIN_INSECURE", "off"),
     ("--origin-server-ttl", "PROXY_ORIGIN_SERVER_TTL", "300s"),
     ("--connect-timeout", "PROXY_CONNECT_TIMEOUT", "3s"),
     ("--response-timeout", "PROXY_RESPONSE_TIMEOUT", "10s"),
@@ -239,6 +241,8 @@ fn each_bad_value_is_named_in_one_line() {
         ("--https-cert", "missing.pem"),
         ("--https-key", "missing.pem"),
         ("--system-api-tls", "yes"),
+        ("--origin-ca", "missing.pem"),
+        ("--origin-insecure", "1"),
         ("--try-unlisted", "perhaps"),
         ("--grace-quit-timeout", "0s"),
         ("--upgrade-grace", "0s"),
