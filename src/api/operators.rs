@@ -162,7 +162,7 @@ impl Route<'_> {
 }
 
 impl RequestHandler for Operators {
-    fn is_long(&self, _: &str, _: &str) -> bool {
+    fn is_long(&self, _: &RequestHead) -> bool {
         false
     }
 

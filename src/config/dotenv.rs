@@ -96,3 +96,29 @@ impl Literal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_of_a_file_that_is_not_there_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("directory")).unwrap();
+        std::fs::write(path("file"), "A=b").unwrap();
+        std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        for name in [
+            "none",
+            "directory",
+            "file/.env",
+            "none/.env",
+            "link",
+            "loop",
+        ] {
+            assert!(read(&path(name)).unwrap().is_none(), "{name}");
+        }
+        assert_eq!(read(&path("file")).unwrap().unwrap(), b"A=b");
+    }
+}

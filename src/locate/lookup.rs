@@ -303,7 +303,12 @@ impl<'a> OriginLookup<'a> {
     }
 
     fn plan(&self, candidates: &[Candidate]) -> Plan {
-        let prospects: Vec<Prospect> = candidates.iter().map(|it| self.prospect(it)).collect();
+        let news = match &self.name {
+            Some(name) => self.shared.history.news(name, Instant::now()),
+            None => Vec::new(),
+        };
+        let candidates = candidates.iter();
+        let prospects: Vec<Prospect> = candidates.map(|it| self.prospect(it, &news)).collect();
         let circumstances = Circumstances {
             wanted: self.request.wanted,
             hold: self.hold,
@@ -320,7 +325,7 @@ impl<'a> OriginLookup<'a> {
         order::plan(&prospects, &circumstances)
     }
 
-    fn prospect(&self, candidate: &Candidate) -> Prospect {
+    fn prospect(&self, candidate: &Candidate, news: &[(OriginId, Instant)]) -> Prospect {
         let id = &candidate.id;
         let listing = if self.status.hits.contains(id) {
             Listing::Listed
@@ -345,6 +350,7 @@ impl<'a> OriginLookup<'a> {
                 .name
                 .as_ref()
                 .is_some_and(|name| probes.was_silent(name, id)),
+            failed_lately: news.iter().any(|(origin, _)| origin == id),
             tried: self.tried.get(id).copied().unwrap_or_default(),
         }
     }

@@ -40,6 +40,8 @@ pub struct Prospect {
     pub serves_unlisted: bool,
     /// The origin was silent about this stream a moment ago, or broke it off.
     pub doubted: bool,
+    /// The stream failed there within the last seconds, as a relay or another look-up saw.
+    pub failed_lately: bool,
     /// What this look-up has tried there.
     pub tried: Tried,
 }
@@ -201,6 +203,10 @@ impl Order<'_> {
             });
             self.attempts.truncate(before + left);
         }
+        // Where others were asked meanwhile, for the stream had failed there: they have not got it.
+        self.append(AttemptReason::Again, |it| {
+            it.listing == Listing::Listed && it.tried.timed_out_early
+        });
         if misses && !segment && now.hold == Hold::Possible {
             return Then::Hold;
         }
@@ -227,10 +233,13 @@ impl Order<'_> {
                 AttemptReason::Found | AttemptReason::Edge | AttemptReason::Unlisted => {
                     Some(UNLISTED_TIMEOUT)
                 }
-                AttemptReason::PinListed
-                | AttemptReason::Listed
-                | AttemptReason::Published
-                | AttemptReason::Again => None,
+                // SRS lists a stream for seconds after its encoder has gone silently, and holds whoever comes.
+                AttemptReason::PinListed | AttemptReason::Listed | AttemptReason::Published => {
+                    let it = &self.prospects[attempt.at];
+                    let elsewhere = n + 1 < attempts && !now.patient;
+                    (elsewhere && (it.doubted || it.failed_lately)).then_some(PROBE_TIMEOUT)
+                }
+                AttemptReason::Again => None,
             };
         }
     }

@@ -105,6 +105,20 @@ impl MediaRequest {
         }
     }
 
+    /// The same request for a file of that stream, which its URL does not name. It may be shared as any segment.
+    pub fn as_file_of(
+        &self,
+        context: &PlayerContext,
+        exchange: &Exchange,
+        stream: StreamUrl,
+    ) -> Self {
+        Self {
+            key: key(context, Route::Segment, exchange, &stream),
+            stream: Some(stream),
+            ..self.clone()
+        }
+    }
+
     /// The same request for what turned out to be a playlist, of the stream that the URL names where nothing else does.
     pub fn as_playlist(&self, context: &PlayerContext, exchange: &Exchange) -> Self {
         let head = &*exchange.head;

@@ -31,8 +31,11 @@ impl Router {
 }
 
 impl RequestHandler for Router {
-    fn is_long(&self, method: &str, target: &str) -> bool {
-        matches!(method, "GET" | "HEAD") && route(target) == Route::Live
+    fn is_long(&self, head: &RequestHead) -> bool {
+        let is_live = || self.route(head).0 == Route::Live;
+        matches!(head.method.as_str(), "GET" | "HEAD")
+            && route(&head.target) == Route::Live
+            && is_live()
     }
 
     fn methods(&self, _: &str) -> &'static str {
@@ -173,9 +176,9 @@ impl Router {
                 "This URL names no stream. Try /app/stream.flv, .ts or .m3u8.",
             );
         };
-        if stream.is_some() {
+        if let Some(stream) = stream {
             // The query with the session was dropped on the way.
-            Arc::make_mut(&mut request).stream = stream;
+            request = Arc::new(request.as_file_of(context, &exchange, stream));
         }
         let session = exchange.head.query().and_then(own_session).is_some();
         if session && reach::is_private(exchange.head.path()) {
@@ -196,6 +199,12 @@ impl Router {
         match route {
             Route::Playlist => hls::playlist(context, exchange, &request),
             Route::Segment => hls::segment(context, exchange, &request),
+            // Its name was a file's when it came, and the playlist has left it out since.
+            _ if !exchange.take_permit() => {
+                let head = ResponseHead::new(503).with("Retry-After", "2");
+                let message = "All places for streams are taken. Try again in a moment.";
+                exchange.problem_with(head, message);
+            }
             _ => live::live(context, exchange, &request),
         }
     }

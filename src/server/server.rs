@@ -30,7 +30,7 @@ const RETRY_AFTER: &str = "2";
 /// What a server does with requests: the stream server and the System API are two of them.
 pub trait RequestHandler: Send + Sync + 'static {
     /// Whether the answer may take for ever: such requests have workers of their own.
-    fn is_long(&self, method: &str, target: &str) -> bool;
+    fn is_long(&self, head: &RequestHead) -> bool;
 
     /// The `Allow` header for this target.
     fn methods(&self, target: &str) -> &'static str;
@@ -173,9 +173,9 @@ impl Server {
             warn!("a request without a client came to the private server");
             return;
         };
-        let long = self
-            .handler
-            .is_long(request.method().as_str(), request.url());
+        let is_long = |received: &ReceivedRequest| self.handler.is_long(&received.head);
+        let connected = self.clients.get(client);
+        let long = connected.and_then(|client| client.with_request(is_long)) == Some(true);
         let (pool, permit) = if long {
             (&self.long, self.context.streams.take())
         } else {
@@ -218,10 +218,7 @@ impl Server {
 
     /// Answers a short request on this thread where its answer is in memory; returns whether that was so.
     fn answers_now(&self, client: &Arc<ClientConnection>) -> bool {
-        let is_long = |request: &ReceivedRequest| {
-            let RequestHead { method, target, .. } = &*request.head;
-            self.handler.is_long(method.as_str(), target)
-        };
+        let is_long = |received: &ReceivedRequest| self.handler.is_long(&received.head);
         if client.with_request(is_long).unwrap_or(true) {
             return false;
         }
@@ -270,7 +267,7 @@ impl RequestQueue for Server {
     }
 
     fn is_long(&self, head: &RequestHead) -> bool {
-        self.handler.is_long(head.method.as_str(), &head.target)
+        self.handler.is_long(head)
     }
 
     fn enter(&self, client: &Arc<ClientConnection>) -> Result<(), Rejection> {

@@ -12,6 +12,7 @@ fn origin(listing: Listing) -> Prospect {
         found: false,
         serves_unlisted: false,
         doubted: false,
+        failed_lately: false,
         tried: Tried::default(),
     }
 }
@@ -33,6 +34,13 @@ fn edge() -> Prospect {
 fn doubted(it: Prospect) -> Prospect {
     Prospect {
         doubted: true,
+        ..it
+    }
+}
+
+fn failed_lately(it: Prospect) -> Prospect {
+    Prospect {
+        failed_lately: true,
         ..it
     }
 }
@@ -224,6 +232,28 @@ fn apis_lead_the_way() {
             &[doubted(origin(Listed)), origin(Listed)],
             LIVE,
             "B:Listed A:Listed end",
+        ),
+        (
+            "where the stream has just failed it gets a second, while others may have it",
+            &[failed_lately(pinned(Listed)), origin(Unknown)],
+            LIVE,
+            "A:PinListed/1s B:Probe end",
+        ),
+        (
+            "and its whole time once they have not got it, before a publisher is waited for",
+            &[
+                timed_out(asked_as_listed(failed_lately(origin(Listed)))),
+                asked(origin(Unknown)),
+                origin(Missed),
+            ],
+            LIVE,
+            "A:Again hold",
+        ),
+        (
+            "where no other may have it, its whole time at once",
+            &[failed_lately(pinned(Listed)), origin(Missed)],
+            LIVE,
+            "A:PinListed hold",
         ),
         (
             "a suspect one, too",
@@ -428,6 +458,7 @@ fn no_plan_asks_twice_or_too_early() {
                 found: false,
                 serves_unlisted: false,
                 doubted: rng.bool(),
+                failed_lately: rng.bool(),
                 tried: Tried {
                     count: rng.usize(0..2),
                     listed: rng.bool(),

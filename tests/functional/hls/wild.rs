@@ -1,6 +1,8 @@
 //! HLS as it is in the wild: playlists and set-ups that people reported, each played through the proxy.
 
+use crate::common::SOON;
 use crate::common::answer::Reply;
+use crate::common::client::Client;
 use crate::common::fetch::{fetch, get, get_with};
 use crate::common::hls::{live_id, uris};
 use crate::common::origin::Origin;
@@ -224,6 +226,33 @@ fn variants_of_different_streams_are_each_found_at_their_own_origin() {
     );
 }
 
+/// An M3U of television: a list of channels, each a stream of its own somewhere.
+#[test]
+fn channels_of_a_list_are_each_found_at_their_own_origin() {
+    let origins = [Origin::start_with_api(), Origin::start_with_api()];
+    let proxy = Proxy::start(&[]);
+    origins.iter().for_each(|origin| proxy.register(origin));
+    let list =
+        "#EXTM3U\n#EXTINF:-1 tvg-id=\"one\",One\n/live/one.m3u8\n#EXTINF:-1,Two\n/live/two.m3u8\n";
+    origins[0].on("/tv/list.m3u", Reply::ok("audio/x-mpegurl", list));
+    origins[0].api().publish("/tv/list");
+    for (origin, name) in [(&origins[0], "one"), (&origins[1], "two")] {
+        origin.api().publish(&format!("/live/{name}"));
+        let list = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{name}-1.ts\n");
+        origin.on(&format!("/live/{name}.m3u8"), Reply::playlist(list));
+        origin.on(&format!("/live/{name}-1.ts"), Reply::ok("video/MP2T", name));
+    }
+    let list = get(proxy.http, "/tv/list.m3u").text();
+    for (uri, name) in uris(&list).iter().zip(["one", "two"]) {
+        assert!(uri.starts_with(&format!("/live/{name}.m3u8?")), "{uri}");
+        let playlist = get(proxy.http, uri);
+        assert_eq!(playlist.status(), 200, "{uri}");
+        let segment = format!("/live/{}", uris(&playlist.text())[0]);
+        assert_eq!(get(proxy.http, &segment).text(), name);
+    }
+    assert_eq!(uris(&list).len(), 2);
+}
+
 #[test]
 fn a_day_of_segments_is_played() {
     let (origin, proxy) = alone();
@@ -416,13 +445,31 @@ fn a_plain_segment_with_a_length_is_a_file() {
     let origin = Origin::start();
     let body = vec![0x47; 188 * 1000];
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", &body));
-    let proxy = Proxy::before(&origin, &[]);
-    let response = get(proxy.http, "/live/a-1.ts");
-    assert_eq!(
-        response.headers().one("content-length"),
-        body.len().to_string()
-    );
-    assert!(response.body == body);
+    let proxy = Proxy::before(&origin, &[("PROXY_MAX_STREAMS", "1")]);
+    let ask = || {
+        let response = get(proxy.http, "/live/a-1.ts?token=x");
+        let length = response.headers().one("content-length").to_owned();
+        assert_eq!(length, body.len().to_string());
+        assert!(response.body == body);
+        response
+    };
+    ask();
+    // Once its playlist went through here it is known to be a file: it is shared, and takes no stream's place.
+    let list = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:2,\na-1.ts\n";
+    origin.on("/live/a.m3u8", Reply::playlist(list));
+    assert_eq!(get(proxy.http, "/live/a.m3u8").status(), 200);
+    let live = origin.live_flv("/live/b.flv");
+    let mut viewer = Client::connect(proxy.http);
+    viewer.request("GET", "/live/b.flv", &[]);
+    let mut feed = live.next();
+    feed.send(b"begin");
+    assert_eq!(viewer.read_head(SOON).status, 200);
+    ask();
+    let before = origin.requests().len();
+    for _ in 0..2 {
+        assert!(ask().headers().has("age"));
+    }
+    assert_eq!(origin.requests().len(), before);
 }
 
 #[test]

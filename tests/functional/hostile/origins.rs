@@ -539,3 +539,33 @@ fn connections_that_are_kept_for_many_origins_go_again() {
     before.wait_back(&proxy);
     crate::common::wait::wait_until("all are closed", SOON, || open() == 0);
 }
+
+/// ureq reads 20 bytes of a chunk's size line. What is longer (extensions) is told as what it is, not as an origin's end.
+#[test]
+fn a_chunk_size_line_that_is_too_long_is_told() {
+    let origin = Rogue::start(|mut stream, target| {
+        let kind = match target.contains("m3u8") {
+            true => "application/vnd.apple.mpegurl",
+            false => "video/mp2t",
+        };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n");
+        let body = "9;name=\"more than twenty bytes\"\r\n#EXTM3U\n\n\r\n0\r\n\r\n";
+        let text = format!("{head}Transfer-Encoding: chunked\r\n\r\n{body}");
+        let _ = stream.write_all(text.as_bytes());
+    });
+    let proxy = Proxy::start(&[]);
+    proxy.register_addr(origin.addr);
+    let playlist = fetch::get(proxy.http, "/live/a.m3u8");
+    assert_eq!(playlist.status(), 502, "{}", playlist.text());
+    assert!(playlist.text().ends_with(".\n"), "{}", playlist.text());
+    let told = |line: &str| line.contains(" 502 ") && line.contains("chunk");
+    proxy.wait_for_log(told, SOON);
+    let mut client = Client::connect(proxy.http);
+    client.request("GET", "/live/a.ts", &[]);
+    assert_eq!(client.read_head(SOON).status, 200);
+    let (body, end) = client.read_rest(SOON);
+    assert_eq!(body, b"");
+    assert_ne!(end, BodyEnd::Complete);
+    let told = |line: &str| line.contains("/live/a.ts 200 ") && line.contains("chunk");
+    proxy.wait_for_log(told, SOON);
+}

@@ -246,3 +246,23 @@ fn a_404_where_the_api_lists_it_is_the_players() {
     assert_eq!(get(proxy.http, "/live/a.flv").text(), "first");
     assert!(origins[1].requests().is_empty());
 }
+
+/// A playlist of another path with this stream's session id is that path's own stream.
+#[test]
+fn a_strange_url_with_a_streams_session_does_not_move_it() {
+    let origins = [Origin::start(), Origin::start()];
+    srs::serve(&origins[0], "a", "first");
+    let proxy = Proxy::start(&[]);
+    proxy.register(&origins[0]);
+    assert_eq!(get(proxy.http, "/live/a.flv").text(), "first");
+    proxy.register(&origins[1]);
+    origins[1].otherwise(|_| Reply::playlist("#EXTM3U\n#second\n").into());
+    let target = format!("/x/b.m3u8?spbhid={}", live_id("a"));
+    assert!(get(proxy.http, &target).text().contains("second"));
+    for _ in 0..2 {
+        assert_eq!(get(proxy.http, "/live/a.flv").text(), "first");
+        // A format that nobody has there is a 404 for whoever asks, and no reason to look for the stream anew.
+        origins[1].on("/live/a.mp3", Reply::new(404));
+        assert_eq!(get(proxy.http, "/live/a.mp3").status(), 404);
+    }
+}

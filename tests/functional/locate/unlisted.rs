@@ -163,6 +163,36 @@ fn what_a_relay_has_seen_voids_what_an_api_said_before() {
     }
 }
 
+/// An encoder that is gone without a word: SRS lists its stream for seconds, and holds whoever comes.
+#[test]
+fn where_a_relay_broke_off_a_listing_has_a_second_while_another_may_have_the_stream() {
+    let (listing, other) = (srs::start(), Origin::start());
+    let settings = [
+        ("PROXY_LIVE_SHARE", "off"),
+        ("PROXY_RESPONSE_TIMEOUT", "60s"),
+    ];
+    let proxy = Proxy::start(&settings);
+    proxy.register(&listing);
+    let live = listing.live_flv("/live/a.flv");
+    listing.api().publish("/live/a");
+    let mut player = Client::connect(proxy.http);
+    player.request("GET", "/live/a.flv", &[]);
+    let mut feed = live.next();
+    feed.send(b"no flv, but bytes");
+    assert_eq!(player.read_head(SOON).status, 200);
+    proxy.register(&other);
+    srs::serve(&other, "a", "second");
+    listing.on("/live/a.flv", Answer::Silence);
+    feed.reset();
+    player.read_rest(SOON);
+    assert_eq!(get(proxy.http, "/live/a.flv").text(), "second");
+    // Where no other has it, the listing is right after all.
+    other.on("/live/a.flv", Reply::new(404));
+    let slow = Reply::ok("video/x-flv", "first").after(Duration::from_millis(2500));
+    listing.on("/live/a.flv", slow);
+    assert_eq!(get(proxy.http, "/live/a.flv").text(), "first");
+}
+
 #[test]
 fn a_request_before_the_first_heartbeat_is_held_for_it() {
     let origin = srs::start();

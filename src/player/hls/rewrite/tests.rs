@@ -372,9 +372,9 @@ fn forty_thousand_uris_in_sixteen_mebibytes_are_quick() {
     let best = |uris: usize| {
         let day = day(uris);
         let run = || {
-            let began = thread_time();
+            let began = crate::runtime::thread_time();
             let out = by(Some(HOST), ID, day.as_bytes()).unwrap();
-            let time = thread_time() - began;
+            let time = crate::runtime::thread_time() - began;
             assert_eq!(out.len(), day.len() + uris * with_id("&@").len());
             assert!(out.capacity() < day.len() + 100 * uris, "one allocation");
             (time, day.len())
@@ -388,12 +388,6 @@ fn forty_thousand_uris_in_sixteen_mebibytes_are_quick() {
     // The promise is a release build's; the benchmark has a row for it.
     assert!(cfg!(debug_assertions) || all.as_millis() < 30, "{all:?}");
     println!("{all:?}");
-}
-
-/// The processor's time that this thread has used.
-fn thread_time() -> std::time::Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    std::time::Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 #[test]
