@@ -14,6 +14,7 @@ use common::lab::{LabOrigin, demo};
 use common::nginx::Nginx;
 use common::proxy::Proxy;
 use common::wait::{wait_for, wait_until};
+use restarts::COUNT_RELOADS;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -198,6 +199,10 @@ fn the_stream_goes_on_after_its_origin_was_stopped() {
         browser.turn_to(window);
         browser.run(COUNT_WATCHED);
     }
+    if let Some(hls_js) = windows.get(1) {
+        browser.turn_to(hls_js);
+        browser.run(COUNT_RELOADS);
+    }
     for window in &windows {
         browser.turn_to(window);
         // A playlist has 10 s: more than any engine can have had in store.
@@ -205,6 +210,10 @@ fn the_stream_goes_on_after_its_origin_was_stopped() {
         wait_until("15 s more were seen", PATIENCE, || watched() > Some(15.0));
         browser.wait_for_text("#state", "Playing", PATIENCE);
         assert_eq!(browser.text("#error"), "");
+    }
+    if let Some(hls_js) = windows.get(1) {
+        browser.turn_to(hls_js);
+        assert_eq!(browser.run("return window.reloads"), 0, "hls.js goes on");
     }
     browser.turn_to(&console);
     browser.wait_for_text(its_origin, other, PATIENCE);

@@ -10,7 +10,7 @@ use crate::common::{self, SOON};
 
 /// Counts what a reload of the stream would do from now on, and measures the longest time without moving pictures, in
 /// milliseconds.
-const COUNT_RELOADS: &str = "
+pub const COUNT_RELOADS: &str = "
     const video = document.getElementById('video');
     window.reloads = 0;
     video.addEventListener('emptied', () => { window.reloads += 1; });
