@@ -59,7 +59,7 @@
 //! | heartbeat | the POST by which an origin announces itself, every few seconds |
 //! | pin | the origin that a stream was last served from: a hint for the next request |
 //! | candidate | an origin that may be asked |
-//! | suspect, late, stale | cannot be connected; missed heartbeats; no heartbeat for the TTL |
+//! | suspect, late, stale | cannot be connected, or failed for three streams in a row; missed heartbeats; no heartbeat for the TTL |
 //! | drain | an operator wants nothing new on an origin |
 //! | locate | finding the origin that has a stream, from pins, APIs and probes |
 //! | probe | a short request to an origin of which nothing tells that it has the stream |

@@ -4,6 +4,8 @@
 //! thread keeps like Redis: it reads the origins, drains and suspicions three times a second. Only a pin
 //! older than a second costs the request that wants it one round trip. When Redis is away everything
 //! goes on from memory but registering and draining, which have to reach all proxies.
+//!
+//! Strangers make names of streams up: of names that were used but once only so many are written ([`ration`]).
 
 mod address;
 mod cache;
