@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod https;
 mod restarts;
 mod splices;
 

@@ -43,6 +43,20 @@ impl Browser {
     /// When chromium or chromedriver is missing, or does not start.
     #[track_caller]
     pub fn start() -> Browser {
+        Browser::start_with(None)
+    }
+
+    /// Starts one that takes a certificate for good which nobody has vouched for: the one whose public key has this SHA-256
+    /// hash, in base64.
+    #[track_caller]
+    pub fn trusting(key_hash: &str) -> Browser {
+        Browser::start_with(Some(format!(
+            "--ignore-certificate-errors-spki-list={key_hash}"
+        )))
+    }
+
+    #[track_caller]
+    fn start_with(flag: Option<String>) -> Browser {
         let profile = tempfile::tempdir().expect("a directory");
         let mut command = tools::command("chromedriver");
         command
@@ -61,17 +75,18 @@ impl Browser {
             session: format!("http://127.0.0.1:{port}/session"),
             profile,
         };
-        browser.begin();
+        browser.begin(flag);
         browser
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, flag: Option<String>) {
         let own = format!("--user-data-dir={}", self.profile.path().display());
         let size = "--window-size=1280,900".to_owned();
         let args: Vec<_> = FLAGS
             .map(str::to_owned)
             .into_iter()
             .chain([own, size])
+            .chain(flag)
             .collect();
         let made = self.call(
             "POST",

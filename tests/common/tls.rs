@@ -2,8 +2,9 @@
 
 use super::SOON;
 use super::proxy::{Proxy, ProxyBuilder};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::SockRef;
@@ -27,6 +28,7 @@ impl TestRoot {
     pub fn new() -> TestRoot {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
+        name(&mut params, "root of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).expect("a root");
         TestRoot {
@@ -41,6 +43,7 @@ impl TestRoot {
         let key = KeyPair::generate().expect("a key");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
+        name(&mut params, "localhost");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = date_time_ymd(1970, 1, 1) + now.expect("after 1970");
         let span = DAY * u32::try_from(days.unsigned_abs()).expect("few days");
@@ -67,6 +70,27 @@ impl TestRoot {
             .with_no_client_auth();
         Arc::new(config)
     }
+}
+
+/// Without a name of its own, a certificate would pass for its root's.
+fn name(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name.push(DnType::CommonName, name);
+}
+
+/// The SHA-256 hash of the public key in a certificate's file, in base64: by it browsers take a certificate for good.
+pub fn key_hash(pem: &str) -> String {
+    use base64::Engine as _;
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    let (_, certificate) = X509Certificate::from_der(&der).expect("a certificate");
+    let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let sha256 = suite
+        .tls13()
+        .expect("a suite of TLS 1.3")
+        .common
+        .hash_provider;
+    let hash = sha256.hash(certificate.public_key().raw);
+    base64::engine::general_purpose::STANDARD.encode(hash.as_ref())
 }
 
 impl ProxyBuilder {

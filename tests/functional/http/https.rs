@@ -9,6 +9,7 @@ use crate::common::origin::Origin;
 use crate::common::process::{Process, own_binary, without_settings};
 use crate::common::proxy::Proxy;
 use crate::common::tls::{TestRoot, Tunnel, connect};
+use crate::common::tools::command;
 use crate::common::wait::wait_until;
 use crate::common::{ABOUT_A_SECOND, SOON};
 use rustix::process::Signal;
@@ -406,4 +407,58 @@ fn the_system_api_speaks_https_where_it_is_told_to() {
         Process::run("health", &mut command, SOON).status.code()
     };
     assert_eq!((health("on"), health("off")), (Some(0), Some(1)));
+}
+
+#[test]
+fn curl_and_ffmpeg_play_every_format_by_tls() {
+    let root = TestRoot::new();
+    let proxy = Proxy::builder()
+        .https(&root)
+        .file("root.pem", &root.pem)
+        .arg("demo")
+        .start();
+    for lab in ["lab-a", "lab-b"] {
+        proxy.wait_for_log(|line| line.contains(&format!("{lab} is registered")), SOON);
+    }
+    let url = |format: &str| {
+        format!(
+            "https://localhost:{}/live/demo.{format}",
+            proxy.https().port()
+        )
+    };
+    let run = |program: &str, args: &[&str]| {
+        let mut command = command(program);
+        command.current_dir(proxy.directory()).args(args);
+        let output = Process::run(program, &mut command, SOON * 3);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, output.stdout)
+    };
+    std::thread::scope(|scope| {
+        for format in ["flv", "ts", "m3u8"] {
+            let (url, run) = (&url, &run);
+            scope.spawn(move || {
+                let url = url(format);
+                let args = [
+                    "-v", "error", "-nostdin", "-ca_file", "root.pem", "-i", &url, "-t", "2",
+                ];
+                let args = [&args[..], &["-map", "0:v", "-f", "null", "-"]].concat();
+                let (code, said, _) = run("ffmpeg", &args);
+                assert_eq!(code, Some(0), "{format}: {said}");
+            });
+        }
+    });
+    // Of a live stream curl takes what comes in a second; its code 28 says that the time was over, no more.
+    let limited = ["-sS", "--cacert", "root.pem", "--max-time", "1"];
+    let (code, said, flv) = run("curl", &[&limited[..], &[&url("flv")]].concat());
+    assert_eq!(code, Some(28), "{said}");
+    assert!(
+        flv.starts_with(b"FLV") && flv.len() > 10_000,
+        "{} bytes",
+        flv.len()
+    );
+    let (code, said, list) = run("curl", &["-sS", "--cacert", "root.pem", &url("m3u8")]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(list.starts_with(b"#EXTM3U"));
+    // Without the root it is refused, which is the client's business.
+    assert_eq!(run("curl", &["-sS", &url("m3u8")]).0, Some(60));
 }
