@@ -10,8 +10,9 @@ use crate::common::hostile::{
 };
 use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
+use crate::common::tls::{self, TestRoot};
 use crate::common::wait::wait_until;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -58,6 +59,45 @@ fn three_thousand_idle_connections_delay_nobody_and_go_in_time() {
     for mut client in crowd {
         assert_eq!(client.expect_closed(SOON), NoBytes::Eof);
     }
+}
+
+#[test]
+fn a_thousand_idle_connections_by_tls_cost_little_and_go_in_time() {
+    let alone = crate::common::alone();
+    const CROWD: usize = 1000;
+    assert!(
+        raise_descriptors() > 2 * CROWD as u64,
+        "this test needs {} descriptors",
+        2 * CROWD
+    );
+    let root = TestRoot::new();
+    let proxy = Proxy::builder()
+        .https(&root)
+        .env("PROXY_IDLE_TIMEOUT", "15s")
+        .start();
+    let before = Footprint::at_rest(&proxy);
+    let (server, config) = (proxy.https(), root.client());
+    let began = Instant::now();
+    // Half of them never begin their handshake.
+    let silent: Vec<_> = (0..CROWD / 2).map(|_| connect(server)).collect();
+    let mut secure: Vec<_> = (0..CROWD / 2)
+        .map(|_| tls::connect(server, &config))
+        .collect();
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(proxy.threads() >= CROWD);
+    assert_eq!(fetch::get(proxy.plain, "/api/v1/versions").status(), 200);
+    before.assert_peak(&proxy, CROWD * 80);
+    drop(alone); // from here on it only waits
+    before.wait_back(&proxy);
+    for client in &mut secure {
+        client.sock.set_read_timeout(Some(SOON)).expect("a timeout");
+        assert_eq!(client.read(&mut [0; 1]).expect("a goodbye"), 0);
+    }
+    drop(silent);
 }
 
 #[test]
@@ -112,26 +152,27 @@ fn a_client_that_sends_during_its_stream_keeps_no_thread_busy() {
     let _alone = crate::common::alone();
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");
-    let proxy = Proxy::before(&origin, &[]);
-    let mut viewers: Vec<_> = (0..20)
-        .map(|_| {
-            let mut viewer = Client::connect(proxy.http);
-            viewer.request("GET", "/live/a.flv", &[]);
-            let mut live = route.next();
-            live.send(b"frame");
-            assert_eq!(viewer.read_head(SOON).status, 200);
-            viewer.send(b"GET /api/v1/versions HTTP/1.1\r\nHost: x\r\n\r\n and more");
-            (viewer, live)
-        })
-        .collect();
-    let before = proxy.cpu_ticks();
-    std::thread::sleep(Duration::from_secs(2)); // the time over which its work is measured
-    let ticks = proxy.cpu_ticks() - before;
-    // A tick is 10 ms: 20 threads that spin would take all of 2 cores for 2 s, 400 ticks.
-    assert!(ticks < 60, "{ticks} ticks in two seconds of silence");
-    // Its leaving is seen all the same.
-    for (viewer, live) in viewers.drain(..) {
-        drop(viewer);
-        live.wait_closed(crate::common::ABOUT_A_SECOND);
+    for proxy in Proxy::both(&origin) {
+        let mut viewers: Vec<_> = (0..20)
+            .map(|_| {
+                let mut viewer = Client::connect(proxy.http);
+                viewer.request("GET", "/live/a.flv", &[]);
+                let mut live = route.next();
+                live.send(b"frame");
+                assert_eq!(viewer.read_head(SOON).status, 200);
+                viewer.send(b"GET /api/v1/versions HTTP/1.1\r\nHost: x\r\n\r\n and more");
+                (viewer, live)
+            })
+            .collect();
+        let before = proxy.cpu_ticks();
+        std::thread::sleep(Duration::from_secs(2)); // the time over which its work is measured
+        let ticks = proxy.cpu_ticks() - before;
+        // A tick is 10 ms: 20 threads that spin would take all of 2 cores for 2 s, 400 ticks.
+        assert!(ticks < 60, "{ticks} ticks in two seconds of silence");
+        // Its leaving is seen all the same.
+        for (viewer, live) in viewers.drain(..) {
+            drop(viewer);
+            live.wait_closed(crate::common::ABOUT_A_SECOND);
+        }
     }
 }

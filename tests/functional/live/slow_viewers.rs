@@ -7,15 +7,21 @@ use crate::common::fetch::get;
 use crate::common::flv::{frame, inter, key, opening};
 use crate::common::live::Live;
 use crate::common::origin::Origin;
-use crate::common::proxy::Proxy;
+use crate::common::proxy::{Proxy, ProxyBuilder};
 use crate::common::{SOON, wait::wait_until};
 use std::time::{Duration, Instant};
 
 /// A stream with a first viewer who has got a key frame, and one with a small receive buffer who reads nothing yet.
 fn begin(settings: &[(&str, &str)]) -> (Origin, Proxy, Live, Viewer, Client) {
+    let set = |builder: ProxyBuilder, (name, value): &(&str, &str)| builder.env(name, value);
+    begin_at(settings.iter().fold(Proxy::builder(), set))
+}
+
+fn begin_at(builder: ProxyBuilder) -> (Origin, Proxy, Live, Viewer, Client) {
     let origin = Origin::start();
     let route = origin.live_flv("/live/a.flv");
-    let proxy = Proxy::before(&origin, settings);
+    let proxy = builder.start();
+    proxy.register(&origin);
     let first = Viewer::ask(proxy.http, "/live/a.flv");
     let mut live = route.next();
     live.send(&opening());
@@ -59,7 +65,12 @@ fn send_until_behind(proxy: &Proxy, live: &mut Live, first: &mut Viewer, more: u
 
 #[test]
 fn a_viewer_who_is_behind_gets_all_that_it_missed() {
-    let (_origin, proxy, mut live, mut first, slow) = begin(&[]);
+    gets_all_that_it_missed(Proxy::builder());
+    gets_all_that_it_missed(Proxy::builder().over_tls());
+}
+
+fn gets_all_that_it_missed(builder: ProxyBuilder) {
+    let (_origin, proxy, mut live, mut first, slow) = begin_at(builder);
     let last = send_until_behind(&proxy, &mut live, &mut first, 20);
     // All of it is younger than two seconds, or of the last group... or it is not there any more.
     let mut slow = Viewer::of(slow);
@@ -77,7 +88,13 @@ fn a_viewer_who_is_behind_gets_all_that_it_missed() {
 
 #[test]
 fn a_viewer_who_falls_out_of_what_is_kept_goes_on_at_a_key_frame() {
-    let (_origin, proxy, mut live, mut first, slow) = begin(&[("PROXY_LIVE_BUFFER", "512KiB")]);
+    goes_on_at_a_key_frame(Proxy::builder());
+    goes_on_at_a_key_frame(Proxy::builder().over_tls());
+}
+
+fn goes_on_at_a_key_frame(builder: ProxyBuilder) {
+    let builder = builder.env("PROXY_LIVE_BUFFER", "512KiB");
+    let (_origin, proxy, mut live, mut first, slow) = begin_at(builder);
     let last = send_until_behind(&proxy, &mut live, &mut first, 200);
     let mut slow = Viewer::of(slow);
     let (mut gaps, mut before) = (0, slow.frame().timestamp);
