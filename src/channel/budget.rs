@@ -42,6 +42,15 @@ impl Drop for Reservation {
     }
 }
 
+/// Somebody is making room until this is dropped.
+struct Relieving<'a>(&'a AtomicBool);
+
+impl Drop for Relieving<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
@@ -87,18 +96,21 @@ impl Budget {
         if self.used() <= self.limit || self.is_relieving.swap(true, Ordering::Acquire) {
             return;
         }
+        // Also where a panic ends it: with nobody to make room memory would grow without end.
+        let _done = Relieving(&self.is_relieving);
         self.make_room();
-        self.is_relieving.store(false, Ordering::Release);
     }
 
     fn make_room(&self) {
         let target = self.limit - self.limit / 16;
-        let mut rings: Vec<Arc<dyn Holder>> =
-            self.lock().iter().filter_map(Weak::upgrade).collect();
-        rings.sort_by_key(|ring| Reverse(ring.bytes()));
+        let rings: Vec<Arc<dyn Holder>> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        // Rings grow and shrink meanwhile: a sort that looked at them themselves would find no order, and panic.
+        let sizes = rings.into_iter().map(|ring| (ring.bytes(), ring));
+        let mut rings: Vec<(usize, Arc<dyn Holder>)> = sizes.collect();
+        rings.sort_by_key(|(bytes, _)| Reverse(*bytes));
         let share = target / rings.len().max(1);
         for keep_group in [true, false] {
-            for ring in &rings {
+            for (_, ring) in &rings {
                 let excess = self.excess(target);
                 if excess == 0 {
                     return;
@@ -119,5 +131,77 @@ impl Budget {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Holder>>> {
         // Nothing panics while it is held.
         self.rings.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring that is another size each time somebody looks, as rings are to which others add.
+    #[derive(Debug)]
+    struct Restless {
+        random: Mutex<fastrand::Rng>,
+        held: Mutex<Option<Reservation>>,
+    }
+
+    impl Holder for Restless {
+        fn bytes(&self) -> usize {
+            self.random.lock().usize(1..1000)
+        }
+
+        fn trim(&self, _: usize, _: bool) {
+            *self.held.lock() = None;
+        }
+    }
+
+    fn restless(budget: &Arc<Budget>, seed: u64) -> Arc<Restless> {
+        let ring = Arc::new(Restless {
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            held: Mutex::default(),
+        });
+        let holder: Weak<dyn Holder> = Arc::downgrade(&(ring.clone() as Arc<dyn Holder>));
+        budget.enrol(holder);
+        ring
+    }
+
+    #[test]
+    fn room_is_made_while_rings_change() {
+        let budget = Budget::new(100_000);
+        let rings: Vec<_> = (0..500).map(|seed| restless(&budget, seed)).collect();
+        for _ in 0..20 {
+            for ring in &rings {
+                *ring.held.lock() = Some(budget.reserve(1000));
+            }
+            budget.relieve();
+            assert!(budget.used() <= 100_000);
+        }
+    }
+
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Holder for Faulty {
+        fn bytes(&self) -> usize {
+            10_000 // the largest: it is asked first
+        }
+
+        fn trim(&self, _: usize, _: bool) {
+            panic!("a fault");
+        }
+    }
+
+    #[test]
+    fn a_fault_while_room_is_made_does_not_end_the_making_of_room() {
+        let budget = Budget::new(1000);
+        let faulty = Arc::new(Faulty) as Arc<dyn Holder>;
+        budget.enrol(Arc::downgrade(&faulty));
+        let ring = restless(&budget, 1);
+        *ring.held.lock() = Some(budget.reserve(2000));
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| budget.relieve()));
+        assert!(made.is_err());
+        drop(faulty);
+        budget.relieve();
+        assert_eq!(budget.used(), 0);
     }
 }
