@@ -1,6 +1,7 @@
 //! What a process tells the one that takes over: one JSON object over a socket, then one line back.
 
 use crate::balancer::snapshot::BalancerSnapshot;
+use crate::hooks::SessionRecord;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -20,6 +21,8 @@ pub struct Handover {
     pub balancer: BalancerSnapshot,
     /// How the numbers of HLS playlists go on: stream, path and record of each.
     pub timelines: Vec<(String, String, String)>,
+    /// HLS viewers.
+    pub sessions: Vec<SessionRecord>,
 }
 
 impl Handover {
@@ -95,6 +98,7 @@ mod tests {
                 pins: pins.clone(),
             },
             timelines: Vec::new(),
+            sessions: Vec::new(),
         };
         sent.send(&old, SOON).unwrap();
         assert_eq!(Handover::receive(&new, SOON).unwrap().balancer.pins, pins);

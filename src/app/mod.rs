@@ -228,6 +228,7 @@ impl Proxy {
         let handover = Handover {
             balancer: self.balancer.snapshot(),
             timelines: self.hls.timelines.records(),
+            sessions: self.hooks.sessions.records(),
         };
         self.program.start_successor(&sockets, &handover)
     }
@@ -248,6 +249,7 @@ impl Proxy {
         let streams = self.players.streams();
         let grace = self.upgrade_grace;
         info!("handed over: {streams} streams may go on here for {grace:?}");
+        self.hooks.sessions.leave_to_successor();
         self.players.close(Closing::HandOver);
         self.operators.close(Closing::HandOver);
         let mut end = Instant::now() + grace;

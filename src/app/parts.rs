@@ -142,6 +142,7 @@ impl Parts {
     pub fn take_over(&self, handover: Handover) {
         self.balancer.restore(handover.balancer);
         self.hls.timelines.restore(&handover.timelines);
+        self.hooks.restore(&handover.sessions);
     }
 }
 

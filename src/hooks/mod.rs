@@ -8,11 +8,13 @@
 
 mod call;
 mod line;
+mod record;
 pub mod sessions;
 mod stops;
 mod viewer;
 mod watch;
 
+pub use record::SessionRecord;
 pub use viewer::Viewer;
 pub use watch::Watch;
 
@@ -181,6 +183,15 @@ impl Hooks {
             }
         }
         Admission::Allowed(watch.unwrap_or_else(new_watch))
+    }
+
+    /// Goes on with the sessions of a process that this one replaces.
+    pub fn restore(&self, records: &[SessionRecord]) {
+        for record in records.iter().filter(|_| self.is_on()) {
+            self.sessions.restore(record, |viewer, ago, bytes| {
+                Watch::resume(viewer, self.stops.clone(), ago, bytes)
+            });
+        }
     }
 
     /// Waits until the calls that are due have been made, until `end` at most.

@@ -5,6 +5,7 @@
 //! the name that a player came with, where that was unknown (a restart): the player comes with it again. Names are kept
 //! as hashes that are seeded anew in each process, so that they are all of one size and nobody can make two of them meet.
 
+use crate::hooks::record::SessionRecord;
 use crate::hooks::viewer::Viewer;
 use crate::hooks::watch::Watch;
 use crate::server::record::{AccessRecord, RequestObserver};
@@ -31,6 +32,9 @@ const TARGET_DURATIONS: u32 = 3;
 const FIRST_TARGET: Duration = Duration::from_secs(10);
 /// A session that was ended by an operator is refused for this long.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// Longest name that is one, in bytes: a longer one is somebody's invention.
+const MAX_NAME: usize = 64;
 
 /// Length of a session's id.
 pub const ID_LENGTH: usize = 22;
@@ -64,7 +68,9 @@ pub struct Session {
     since: SystemTime,
     /// `None` once an operator has ended the session.
     watch: Mutex<Option<Watch>>,
-    names: Mutex<Vec<u64>>,
+    names: Mutex<Vec<Name>>,
+    /// Another process goes on with it, once this one retires.
+    is_handed_over: AtomicBool,
     /// A playlist was given.
     served: AtomicBool,
     /// Requests that are being answered.
@@ -77,6 +83,15 @@ pub struct Session {
     bytes: AtomicU64,
     last_bytes: AtomicU64,
     rate: AtomicU64,
+}
+
+/// A name of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    key: u64,
+    text: String,
+    /// The stream whose playlists the name is for; `None` for segments.
+    stream: Option<StreamUrl>,
 }
 
 /// What the table says of a name.
@@ -121,6 +136,36 @@ impl Session {
     /// The player gets a playlist.
     pub fn set_served(&self) {
         self.served.store(true, Ordering::Relaxed);
+    }
+
+    fn record(&self, now: u64) -> SessionRecord {
+        let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
+        let names = self.names.lock();
+        let name = |name: &Name| {
+            let stream = name
+                .stream
+                .as_ref()
+                .map(|stream| stream.as_str().to_owned());
+            (name.text.clone(), stream)
+        };
+        SessionRecord {
+            id: self.id.clone(),
+            client_id: self.viewer.client_id.clone(),
+            ip: Some(self.viewer.ip),
+            stream: self.viewer.stream.as_str().to_owned(),
+            host: self.viewer.host.clone(),
+            param: self.viewer.param.clone(),
+            page_url: self.viewer.page_url.clone(),
+            since: ms(since.unwrap_or_default()),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            target: self.target.load(Ordering::Relaxed),
+            names: names.iter().map(name).collect(),
+            refused: self
+                .refused_until
+                .load(Ordering::Relaxed)
+                .saturating_sub(now),
+            by: String::new(),
+        }
     }
 
     fn is_over(&self, now: u64) -> bool {
@@ -189,6 +234,14 @@ impl Sessions {
         }
     }
 
+    fn name(&self, text: &str, stream: Option<&StreamUrl>) -> Name {
+        Name {
+            key: self.key(text, stream),
+            text: text.to_owned(),
+            stream: stream.cloned(),
+        }
+    }
+
     fn now(&self) -> u64 {
         ms(self.began.elapsed())
     }
@@ -201,6 +254,9 @@ impl Sessions {
 
     /// The session of a name, for a playlist of `stream`, or for a segment.
     pub fn find(&self, name: &str, stream: Option<&StreamUrl>) -> Known {
+        if !Self::is_name(name) {
+            return Known::No;
+        }
         let key = self.key(name, stream);
         let table = self.table.lock();
         let session = table.names.get(&key);
@@ -214,6 +270,11 @@ impl Sessions {
         Known::Session(SessionUse::new(session, self.began))
     }
 
+    /// Whether a session may have that name.
+    pub fn is_name(text: &str) -> bool {
+        (1..=MAX_NAME).contains(&text.len())
+    }
+
     /// A number for a new viewer, for its `client_id`.
     pub fn next_number(&self) -> u64 {
         let mut table = self.table.lock();
@@ -222,7 +283,7 @@ impl Sessions {
     }
 
     /// A new session of that number, whose viewer may watch. `name` is the one that its player came with and comes with
-    /// again, where it had one.
+    /// again, where it had one of a usual length.
     pub fn enter(
         &self,
         number: u64,
@@ -235,24 +296,24 @@ impl Sessions {
         bytes[..8].copy_from_slice(&self.seed.hash_one((number, "id", 1)).to_ne_bytes());
         bytes[8..].copy_from_slice(&self.seed.hash_one((number, "id", 2)).to_ne_bytes());
         let id = URL_SAFE_NO_PAD.encode(bytes);
-        self.enter_as(number, id, viewer, watch, name)
+        let stream = &viewer.stream;
+        let mut names = vec![self.name(&id, None), self.name(&id, Some(stream))];
+        let name = name.filter(|name| Self::is_name(name));
+        names.extend(name.map(|name| self.name(name, Some(stream))));
+        let session = Arc::new(self.session(number, id, viewer, watch));
+        let session_use = SessionUse::new(&session, self.began);
+        self.put(&session, names);
+        session_use
     }
 
-    fn enter_as(
-        &self,
-        number: u64,
-        id: String,
-        viewer: Viewer,
-        watch: Watch,
-        name: Option<&str>,
-    ) -> SessionUse {
-        let stream = viewer.stream.clone();
-        let session = Arc::new(Session {
+    fn session(&self, number: u64, id: String, viewer: Viewer, watch: Watch) -> Session {
+        Session {
             number,
             id,
             since: SystemTime::now(),
             watch: Mutex::new(Some(watch)),
             names: Mutex::default(),
+            is_handed_over: AtomicBool::new(false),
             served: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             seen: AtomicU64::new(self.now()),
@@ -262,38 +323,94 @@ impl Sessions {
             last_bytes: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             viewer,
-        });
-        let session_use = SessionUse::new(&session, self.began);
+        }
+    }
+
+    fn put(&self, session: &Arc<Session>, names: Vec<Name>) {
         let evicted = {
             let mut table = self.table.lock();
             table.bytes += session.viewer.size();
-            table.sessions.insert(number, session.clone());
+            table.sessions.insert(session.number, session.clone());
             let evicted = table.make_room(self.max);
-            let id = session.id.as_str();
-            table.add_name(&session, self.key(id, None));
-            table.add_name(&session, self.key(id, Some(&stream)));
-            if let Some(name) = name {
-                table.add_name(&session, self.key(name, Some(&stream)));
+            for name in names {
+                table.add_name(session, name);
             }
             evicted
         };
         drop(evicted); // each is an `on_stop`: not under the lock
-        session_use
+    }
+
+    /// All sessions, for a process that takes over; [`Sessions::leave_to_successor`] follows where it has.
+    pub fn records(&self) -> Vec<SessionRecord> {
+        let sessions: Vec<_> = self.table.lock().sessions.values().cloned().collect();
+        let now = self.now();
+        let record = |session: &Arc<Session>| {
+            session.is_handed_over.store(true, Ordering::Relaxed);
+            session.record(now)
+        };
+        sessions.iter().map(record).collect()
+    }
+
+    /// Another process has the sessions that [`Sessions::records`] gave: their viewers do not leave here. Requests that are
+    /// still answered here go on.
+    pub fn leave_to_successor(&self) {
+        for session in self.table.lock().sessions.values() {
+            if session.is_handed_over.load(Ordering::Relaxed)
+                && let Some(watch) = session.watch.lock().take()
+            {
+                watch.forget();
+            }
+        }
+    }
+
+    /// Goes on with a session of another process. `watch` makes the watch of its viewer, which has lasted so long, and got
+    /// so many bytes.
+    pub fn restore(
+        &self,
+        record: &SessionRecord,
+        watch: impl FnOnce(Viewer, Duration, u64) -> Watch,
+    ) {
+        let Some(viewer) = record.viewer().filter(|_| record.id.len() == ID_LENGTH) else {
+            return;
+        };
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(record.since.min(1 << 48));
+        let ago = since.elapsed().unwrap_or_default();
+        let watch = watch(viewer.clone(), ago, record.bytes);
+        let number = self.next_number();
+        let mut session = self.session(number, record.id.clone(), viewer, watch);
+        session.since = since;
+        session.bytes = AtomicU64::new(record.bytes);
+        session.last_bytes = AtomicU64::new(record.bytes);
+        session.served = AtomicBool::new(true);
+        session.set_target(Duration::from_millis(record.target));
+        if record.refused > 0 {
+            let until = self.now() + record.refused.min(ms(REFUSED));
+            session.refused_until = AtomicU64::new(until);
+            if let Some(watch) = session.watch.get_mut().take() {
+                watch.forget(); // its `on_stop` came when it was ended
+            }
+        }
+        let names = record.names.iter().filter(|(name, _)| Self::is_name(name));
+        let names = names.filter_map(|(name, stream)| match stream {
+            None => Some(self.name(name, None)),
+            Some(stream) => Some(self.name(name, Some(&StreamUrl::parse(stream)?))),
+        });
+        self.put(&Arc::new(session), names.take(MAX_NAMES).collect());
     }
 
     /// An origin's playlist has given a session another name (`hls_ctx`). One that is another session's stays so.
     pub fn learn(&self, session: &Arc<Session>, name: &str, stream: &StreamUrl) {
-        let keys = [self.key(name, None), self.key(name, Some(stream))];
+        let names = [self.name(name, None), self.name(name, Some(stream))];
         let mut table = self.table.lock();
-        for key in keys {
-            table.add_name(session, key);
+        for name in names {
+            table.add_name(session, name);
         }
     }
 
     /// A master playlist that a session got lists that stream: its playlists are the session's, too.
     pub fn allow(&self, session: &Arc<Session>, name: &str, stream: &StreamUrl) {
-        let key = self.key(name, Some(stream));
-        self.table.lock().add_name(session, key);
+        let name = self.name(name, Some(stream));
+        self.table.lock().add_name(session, name);
     }
 
     /// Has the viewers leave who have not asked for anything for three target durations. To be called every second or so.
@@ -363,14 +480,14 @@ impl Sessions {
 
 impl Table {
     /// A name that is another session's stays that one's.
-    fn add_name(&mut self, session: &Arc<Session>, key: u64) {
+    fn add_name(&mut self, session: &Arc<Session>, name: Name) {
         let mut names = session.names.lock();
         if names.len() >= MAX_NAMES || !self.sessions.contains_key(&session.number) {
             return;
         }
-        let owner = *self.names.entry(key).or_insert(session.number);
-        if owner == session.number && !names.contains(&key) {
-            names.push(key);
+        let owner = *self.names.entry(name.key).or_insert(session.number);
+        if owner == session.number && !names.contains(&name) {
+            names.push(name);
         }
     }
 
@@ -378,7 +495,7 @@ impl Table {
         let session = self.sessions.remove(&number)?;
         self.bytes -= session.viewer.size();
         for name in session.names.lock().drain(..) {
-            self.names.remove(&name);
+            self.names.remove(&name.key);
         }
         Some(session)
     }
@@ -490,6 +607,40 @@ mod tests {
         assert_eq!((sessions.views(None).len(), stops.waiting()), (1, 1));
         assert!(matches!(sessions.find(idle.id(), None), Known::Refused));
         assert!(!idle.is_over(sessions.now() + 50_000) && idle.is_over(sessions.now() + 61_000));
+    }
+
+    #[test]
+    fn another_process_goes_on_with_a_session() {
+        let (old, new, stops) = (Sessions::new(10), Sessions::new(10), stops());
+        let one = enter(&old, &stops, Some("came-with"));
+        old.learn(&one, "ctx", &stream("a"));
+        one.bytes.store(7, Ordering::Relaxed);
+        let text = serde_json::to_string(&old.records()).unwrap();
+        let late = enter(&old, &stops, None);
+        let records: Vec<SessionRecord> = serde_json::from_str(&text).unwrap();
+        assert_eq!(records.len(), 1);
+        old.leave_to_successor();
+        let resume = |viewer, ago, bytes| Watch::resume(viewer, stops.clone(), ago, bytes);
+        new.restore(&records[0], resume);
+        for (name, of) in [
+            (one.id(), None),
+            ("ctx", Some("a")),
+            ("came-with", Some("a")),
+        ] {
+            assert!(
+                is_known(&new, name, of) && is_known(&old, name, of),
+                "{name}"
+            );
+        }
+        assert_eq!(new.views(None)[0].bytes, 7);
+        assert_eq!(new.views(None)[0].viewer.client_id, "p-h1");
+        drop((one, late));
+        old.end();
+        assert_eq!(stops.waiting(), 1, "the late one's");
+        new.end();
+        assert_eq!(stops.waiting(), 2);
+        new.restore(&SessionRecord::default(), resume);
+        assert!(new.views(None).is_empty(), "it is no session");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::server::record::{AccessRecord, RequestObserver};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A viewer that watches until this is dropped: then `on_stop` is due. Dropping does not block.
 pub struct Watch {
@@ -17,6 +17,19 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// A watch that another process has begun, so long ago.
+    pub(super) fn resume(viewer: Viewer, stops: Arc<Stops>, ago: Duration, bytes: u64) -> Self {
+        let mut watch = Self::new(viewer, stops);
+        watch.since = watch.since.checked_sub(ago).unwrap_or(watch.since);
+        watch.bytes = AtomicU64::new(bytes);
+        watch
+    }
+
+    /// Ends without an `on_stop`: another process has the viewer now.
+    pub(super) fn forget(mut self) {
+        self.viewer = None;
+    }
+
     pub(super) fn new(viewer: Viewer, stops: Arc<Stops>) -> Self {
         Self {
             viewer: Some(viewer),

@@ -1,6 +1,6 @@
 //! Asking the hooks whether a player may watch, before anything is asked or given on its behalf.
 
-use crate::hooks::sessions::{Known, SessionUse};
+use crate::hooks::sessions::{Known, SessionUse, Sessions};
 use crate::hooks::{Admission, Hooks, Viewer};
 use crate::http::head::{RequestHead, host_name};
 use crate::http::query::{query_value, split_viewer, without_spbhid};
@@ -133,6 +133,7 @@ fn new_session(
             // The player comes with that name again, though its session is gone (a restart).
             let context = context(&exchange.head).map(Cow::into_owned);
             let name = name.or(context.as_deref());
+            let name = name.filter(|name| Sessions::is_name(name));
             let session = hooks.sessions.enter(number, viewer, watch, name);
             let viewing = attach(&mut exchange, session, name.is_some());
             Some((exchange, viewing))

@@ -131,6 +131,11 @@ impl HookServer {
         self.state.most.load(Ordering::SeqCst)
     }
 
+    /// Whether no call is being answered.
+    pub fn is_idle(&self) -> bool {
+        self.state.now.load(Ordering::SeqCst) == 0
+    }
+
     /// Waits until there is one `on_stop` for each `on_play`, of the same client.
     #[track_caller]
     pub fn wait_balanced(&self, deadline: Duration) {

@@ -15,7 +15,7 @@ const PATH: &str = "/live/a.m3u8";
 const MEDIA: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:1\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:1,\na-1.m4s\n";
 
 /// An origin whose playlists know nothing of sessions.
-fn plain() -> Origin {
+pub fn plain() -> Origin {
     let origin = Origin::start();
     origin.on(PATH, Reply::playlist(MEDIA));
     origin.on("/live/a-1.m4s", Reply::ok("video/iso.segment", "segment"));
@@ -25,7 +25,7 @@ fn plain() -> Origin {
 
 /// The only URI of a playlist, as a target.
 #[track_caller]
-fn uri(playlist: &str) -> String {
+pub fn uri(playlist: &str) -> String {
     let mut uris = playlist.lines().filter(|line| !line.starts_with('#'));
     let uri = uris
         .next()
@@ -45,7 +45,7 @@ fn parameter<'a>(uri: &'a str, name: &str) -> Option<&'a str> {
 
 /// A player's first two requests: gives the URL of its media playlist, and that playlist.
 #[track_caller]
-fn begin(proxy: &Proxy, target: &str) -> (String, String) {
+pub fn begin(proxy: &Proxy, target: &str) -> (String, String) {
     let master = get(proxy.http, target);
     assert_eq!(master.status(), 200, "{}", master.text());
     assert!(

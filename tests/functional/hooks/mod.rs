@@ -1,6 +1,8 @@
 mod clients;
 mod hls;
 mod live;
+mod mix;
+mod upgrade;
 
 use crate::common::hooks::HookServer;
 use crate::common::origin::Origin;

@@ -5,4 +5,4 @@ mod log;
 mod packages;
 mod start;
 mod stuck_log;
-mod upgrade;
+pub mod upgrade;

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A successor, which is no child of the test: ended with it.
-struct Successor(Pid);
+pub struct Successor(Pid);
 
 impl Successor {
     /// The successor that the log tells of, the `count`th.
     #[track_caller]
-    fn of(proxy: &Proxy, count: usize) -> Successor {
+    pub fn of(proxy: &Proxy, count: usize) -> Successor {
         let find = || {
             let lines = proxy.log_lines();
             let mut told = lines.iter().filter_map(|line| {
@@ -36,11 +36,11 @@ impl Successor {
         Successor(wait_for("a successor served", SOON, find))
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.0, signal).expect("signalling the successor");
     }
 
-    fn runs(&self) -> bool {
+    pub fn runs(&self) -> bool {
         // A process that has ended stays as a zombie until its parent ends.
         let stat = format!("/proc/{}/stat", self.0.as_raw_nonzero());
         test_kill_process(self.0).is_ok()
