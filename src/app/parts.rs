@@ -115,6 +115,7 @@ impl Parts {
             timeout: config.hook_timeout,
             fail: config.hook_fail,
             name: name.to_owned(),
+            redis: redis.clone(),
         });
         Ok(Self {
             balancer,

@@ -10,6 +10,7 @@ mod call;
 mod line;
 mod record;
 pub mod sessions;
+mod shared;
 mod stops;
 mod viewer;
 mod watch;
@@ -18,6 +19,7 @@ pub use record::SessionRecord;
 pub use viewer::Viewer;
 pub use watch::Watch;
 
+use crate::balancer::redis::Redis;
 use crate::config::{HookFail, HookUrl};
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::warn_once::WarnOnce;
@@ -25,6 +27,7 @@ use call::{Answer, call};
 use line::Line;
 use log::warn;
 use sessions::{ID_LENGTH, Sessions};
+use shared::SharedSessions;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -47,6 +50,8 @@ pub struct HookSettings {
     pub fail: HookFail,
     /// The proxy's name.
     pub name: String,
+    /// What several proxies share.
+    pub redis: Option<Arc<Redis>>,
 }
 
 /// The hooks of this process.
@@ -78,6 +83,8 @@ impl Hooks {
     /// Hooks that nobody calls yet.
     pub fn new(settings: HookSettings) -> Arc<Self> {
         let service_id = format!("{:08x}", fastrand::u32(..));
+        let by = settings.name.clone();
+        let shared = settings.redis.map(|redis| SharedSessions::new(redis, by));
         let ids = Arc::new(ServerIds {
             server_id: settings.name,
             service_id,
@@ -90,7 +97,7 @@ impl Hooks {
             line: Line::new(PLAYS_AT_ONCE),
             stops: Stops::new(settings.on_stop, settings.timeout, ids.clone()),
             ids,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(shared),
             placeholder: std::iter::repeat_with(fastrand::alphanumeric)
                 .take(ID_LENGTH)
                 .collect(),
@@ -192,6 +199,14 @@ impl Hooks {
                 Watch::resume(viewer, self.stops.clone(), ago, bytes)
             });
         }
+        self.sessions.share_all();
+    }
+
+    /// Goes on with a session of another proxy, where one of that name is shared. Waits for Redis.
+    pub fn adopt(&self, name: &str) {
+        self.sessions.adopt(name, |viewer, ago, bytes| {
+            Watch::resume(viewer, self.stops.clone(), ago, bytes)
+        });
     }
 
     /// Waits until the calls that are due have been made, until `end` at most.

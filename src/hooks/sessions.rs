@@ -5,7 +5,9 @@
 //! the name that a player came with, where that was unknown (a restart): the player comes with it again. Names are kept
 //! as hashes that are seeded anew in each process, so that they are all of one size and nobody can make two of them meet.
 
+use crate::balancer::redis::viewers::Taken;
 use crate::hooks::record::SessionRecord;
+use crate::hooks::shared::{SharedSessions, WRITE_EVERY};
 use crate::hooks::viewer::Viewer;
 use crate::hooks::watch::Watch;
 use crate::server::record::{AccessRecord, RequestObserver};
@@ -40,8 +42,9 @@ const MAX_NAME: usize = 64;
 pub const ID_LENGTH: usize = 22;
 
 /// The table of sessions. Its lock is short: it is never held over a call of a hook.
-#[derive(Debug)]
 pub struct Sessions {
+    /// Where proxies share a Redis.
+    shared: Option<SharedSessions>,
     seed: RandomState,
     began: Instant,
     max: usize,
@@ -81,6 +84,11 @@ pub struct Session {
     /// ms.
     target: AtomicU64,
     bytes: AtomicU64,
+    /// When it was written for other proxies, in ms since the table began (0: never), with how many names, and which of
+    /// its bytes.
+    written: AtomicU64,
+    written_names: AtomicUsize,
+    written_bytes: AtomicU64,
     last_bytes: AtomicU64,
     rate: AtomicU64,
 }
@@ -138,6 +146,13 @@ impl Session {
         self.served.store(true, Ordering::Relaxed);
     }
 
+    /// Another process has its viewer now: there is no `on_stop` from here.
+    fn forget(&self) {
+        if let Some(watch) = self.watch.lock().take() {
+            watch.forget();
+        }
+    }
+
     fn record(&self, now: u64) -> SessionRecord {
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
         let names = self.names.lock();
@@ -168,8 +183,15 @@ impl Session {
         }
     }
 
+    /// How long its player may ask for nothing, in ms.
+    fn patience(&self) -> u64 {
+        let written = self.written.load(Ordering::Relaxed) > 0;
+        let late = if written { ms(WRITE_EVERY) } else { 0 };
+        late + self.target.load(Ordering::Relaxed) * u64::from(TARGET_DURATIONS)
+    }
+
     fn is_over(&self, now: u64) -> bool {
-        let patience = self.target.load(Ordering::Relaxed) * u64::from(TARGET_DURATIONS);
+        let patience = self.patience();
         self.active.load(Ordering::Acquire) == 0
             && now > self.seen.load(Ordering::Relaxed) + patience
             && now >= self.refused_until.load(Ordering::Relaxed)
@@ -218,15 +240,15 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self::new(MAX_SESSIONS)
-    }
-}
-
 impl Sessions {
-    fn new(max: usize) -> Self {
+    /// No sessions yet. `shared` are those of other proxies.
+    pub fn new(shared: Option<SharedSessions>) -> Self {
+        Self::with_max(MAX_SESSIONS, shared)
+    }
+
+    fn with_max(max: usize, shared: Option<SharedSessions>) -> Self {
         Self {
+            shared,
             seed: RandomState::new(),
             began: Instant::now(),
             max,
@@ -320,6 +342,9 @@ impl Sessions {
             refused_until: AtomicU64::new(0),
             target: AtomicU64::new(ms(FIRST_TARGET)),
             bytes: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            written_names: AtomicUsize::new(0),
+            written_bytes: AtomicU64::new(0),
             last_bytes: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             viewer,
@@ -329,6 +354,12 @@ impl Sessions {
     fn put(&self, session: &Arc<Session>, names: Vec<Name>) {
         let evicted = {
             let mut table = self.table.lock();
+            let own = self.key(&session.id, None);
+            if table.names.contains_key(&own) {
+                // Two requests have brought the same session from another process.
+                drop(table);
+                return session.forget();
+            }
             table.bytes += session.viewer.size();
             table.sessions.insert(session.number, session.clone());
             let evicted = table.make_room(self.max);
@@ -337,7 +368,72 @@ impl Sessions {
             }
             evicted
         };
-        drop(evicted); // each is an `on_stop`: not under the lock
+        // Each is an `on_stop`: not under the lock.
+        for session in &evicted {
+            if let Some(shared) = &self.shared {
+                shared.forget(&session.id);
+            }
+        }
+        drop(evicted);
+    }
+
+    /// Looks for a session of another proxy, and goes on with it. Waits for Redis, where there is one.
+    pub fn adopt(&self, name: &str, watch: impl FnOnce(Viewer, Duration, u64) -> Watch) {
+        let load = |shared: &SharedSessions| shared.load(name).filter(|_| Self::is_name(name));
+        if let Some(record) = self.shared.as_ref().and_then(load) {
+            self.restore(&record, watch);
+        }
+    }
+
+    /// Tells other proxies of a session whose player has just asked for something. Does not wait.
+    pub fn share(&self, session: &Session) {
+        let Some(shared) = &self.shared else { return };
+        let (now, names) = (self.now().max(1), session.names.lock().len());
+        let written = session.written.load(Ordering::Relaxed);
+        let is_new = session.written_names.swap(names, Ordering::Relaxed) != names;
+        if !is_new && written > 0 && now < written + ms(WRITE_EVERY) {
+            return;
+        }
+        let bytes = session.bytes.load(Ordering::Relaxed);
+        let before = session.written_bytes.swap(bytes, Ordering::Relaxed);
+        let life = Duration::from_millis(2 * session.patience()) + REFUSED;
+        let added = bytes.saturating_sub(before);
+        if shared.store(session.record(now), added, life) {
+            session.written.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells other proxies that all sessions are this one's.
+    pub fn share_all(&self) {
+        let sessions: Vec<_> = self.table.lock().sessions.values().cloned().collect();
+        sessions.iter().for_each(|session| self.share(session));
+    }
+
+    /// Lets sessions go whose players have gone: those that another proxy has seen later have not left.
+    fn settle(&self, over: &[Arc<Session>]) {
+        let is_written = |it: &&Arc<Session>| it.written.load(Ordering::Relaxed) > 0;
+        let written: Vec<_> = over.iter().filter(is_written).collect();
+        let Some(shared) = self.shared.as_ref().filter(|_| !written.is_empty()) else {
+            return;
+        };
+        let ids: Vec<&str> = written.iter().map(|it| it.id()).collect();
+        let mut left_to_others = Vec::new();
+        for (session, taken) in written.iter().zip(shared.take(&ids)) {
+            let told = session.written_bytes.load(Ordering::Relaxed);
+            let rest = session.bytes.load(Ordering::Relaxed).saturating_sub(told);
+            match taken {
+                Taken::Other => {
+                    session.forget();
+                    left_to_others.push((session.id(), rest));
+                }
+                Taken::Own(before) => {
+                    if let Some(watch) = &*session.watch.lock() {
+                        watch.set(before.max(told) + rest);
+                    }
+                }
+            }
+        }
+        shared.add_bytes(&left_to_others);
     }
 
     /// All sessions, for a process that takes over; [`Sessions::leave_to_successor`] follows where it has.
@@ -355,10 +451,8 @@ impl Sessions {
     /// still answered here go on.
     pub fn leave_to_successor(&self) {
         for session in self.table.lock().sessions.values() {
-            if session.is_handed_over.load(Ordering::Relaxed)
-                && let Some(watch) = session.watch.lock().take()
-            {
-                watch.forget();
+            if session.is_handed_over.load(Ordering::Relaxed) {
+                session.forget();
             }
         }
     }
@@ -381,14 +475,13 @@ impl Sessions {
         session.since = since;
         session.bytes = AtomicU64::new(record.bytes);
         session.last_bytes = AtomicU64::new(record.bytes);
+        session.written_bytes = AtomicU64::new(record.bytes);
         session.served = AtomicBool::new(true);
         session.set_target(Duration::from_millis(record.target));
         if record.refused > 0 {
             let until = self.now() + record.refused.min(ms(REFUSED));
             session.refused_until = AtomicU64::new(until);
-            if let Some(watch) = session.watch.get_mut().take() {
-                watch.forget(); // its `on_stop` came when it was ended
-            }
+            session.forget(); // its `on_stop` came when it was ended
         }
         let names = record.names.iter().filter(|(name, _)| Self::is_name(name));
         let names = names.filter_map(|(name, stream)| match stream {
@@ -416,14 +509,20 @@ impl Sessions {
     /// Has the viewers leave who have not asked for anything for three target durations. To be called every second or so.
     pub fn sweep(&self) {
         let now = self.now();
+        let over: Vec<Arc<Session>> = {
+            let table = self.table.lock();
+            let over = table.sessions.values().filter(|it| it.is_over(now));
+            over.cloned().collect()
+        };
+        self.settle(&over);
         let gone: Vec<Arc<Session>> = {
             let mut table = self.table.lock();
-            let over = table.sessions.values().filter(|it| it.is_over(now));
-            let over: Vec<u64> = over.map(|it| it.number).collect();
-            let gone = over.iter().filter_map(|number| table.remove(*number));
+            // One whose player came back meanwhile stays; so does one that another process has now, until it is over.
+            let over = over.iter().filter(|it| it.is_over(now));
+            let gone = over.filter_map(|it| table.remove(it.number));
             gone.collect()
         };
-        drop(gone); // each is an `on_stop`: not under the lock
+        drop((over, gone)); // each is an `on_stop`: not under the lock
     }
 
     /// Takes the rates; the last time was `seconds` ago.
@@ -442,7 +541,8 @@ impl Sessions {
             let mut table = self.table.lock();
             std::mem::take(&mut *table)
         };
-        drop(gone);
+        let sessions: Vec<_> = gone.sessions.into_values().collect();
+        self.settle(&sessions);
     }
 
     /// Ends the session of a viewer, by its `client_id`, and refuses it for a minute. Returns the viewer; `None` where
@@ -458,6 +558,9 @@ impl Sessions {
         let until = self.now() + ms(REFUSED);
         session.refused_until.store(until, Ordering::Relaxed);
         drop(watch);
+        if let Some(shared) = &self.shared {
+            shared.store(session.record(self.now()), 0, REFUSED);
+        }
         Some(session.viewer.clone())
     }
 
@@ -560,7 +663,7 @@ mod tests {
 
     #[test]
     fn a_session_is_known_by_its_names_for_its_stream() {
-        let (sessions, stops) = (Sessions::new(10), stops());
+        let (sessions, stops) = (Sessions::with_max(10, None), stops());
         let one = enter(&sessions, &stops, Some("came-with"));
         assert_eq!(one.id().len(), ID_LENGTH);
         let known = |name: &str, of| is_known(&sessions, name, of);
@@ -587,7 +690,7 @@ mod tests {
 
     #[test]
     fn who_does_not_ask_for_three_target_durations_has_left() {
-        let (sessions, stops) = (Sessions::new(10), stops());
+        let (sessions, stops) = (Sessions::with_max(10, None), stops());
         let (idle, busy) = (
             enter(&sessions, &stops, None),
             enter(&sessions, &stops, None),
@@ -611,7 +714,11 @@ mod tests {
 
     #[test]
     fn another_process_goes_on_with_a_session() {
-        let (old, new, stops) = (Sessions::new(10), Sessions::new(10), stops());
+        let (old, new, stops) = (
+            Sessions::with_max(10, None),
+            Sessions::with_max(10, None),
+            stops(),
+        );
         let one = enter(&old, &stops, Some("came-with"));
         old.learn(&one, "ctx", &stream("a"));
         one.bytes.store(7, Ordering::Relaxed);
@@ -645,7 +752,7 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_and_have_left_then() {
-        let (sessions, stops) = (Sessions::new(3), stops());
+        let (sessions, stops) = (Sessions::with_max(3, None), stops());
         let all: Vec<_> = (0..3).map(|_| enter(&sessions, &stops, None)).collect();
         all[0].seen.store(7, Ordering::Relaxed);
         all[1].seen.store(0, Ordering::Relaxed);

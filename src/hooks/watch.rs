@@ -39,6 +39,11 @@ impl Watch {
         }
     }
 
+    /// Sets the bytes that the viewer got, from other proxies too.
+    pub(super) fn set(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Counts bytes of body that the viewer got.
     pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

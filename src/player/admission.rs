@@ -59,7 +59,7 @@ pub fn known(
     name: Option<&str>,
 ) -> Option<Viewing> {
     match find(hooks, &exchange.head, request, name) {
-        Known::Session(session) => Some(attach(exchange, session, true)),
+        Known::Session(session) => Some(attach(hooks, exchange, session, true)),
         Known::Refused | Known::No => None,
     }
 }
@@ -72,9 +72,13 @@ pub fn hls(
     request: &MediaRequest,
     name: Option<&str>,
 ) -> Option<(Exchange, Viewing)> {
-    match find(hooks, &exchange.head, request, name) {
+    let found = match find(hooks, &exchange.head, request, name) {
+        Known::No => find_elsewhere(hooks, &exchange.head, request, name),
+        found => found,
+    };
+    match found {
         Known::Session(session) => {
-            let viewing = attach(&mut exchange, session, true);
+            let viewing = attach(hooks, &mut exchange, session, true);
             Some((exchange, viewing))
         }
         Known::Refused => {
@@ -102,6 +106,20 @@ fn find(hooks: &Hooks, head: &RequestHead, request: &MediaRequest, name: Option<
         (Known::No, Some(context)) => hooks.sessions.find(&context, stream.as_ref()),
         (found, _) => found,
     }
+}
+
+/// Looks for a session that another proxy has left in the shared Redis.
+fn find_elsewhere(
+    hooks: &Hooks,
+    head: &RequestHead,
+    request: &MediaRequest,
+    name: Option<&str>,
+) -> Known {
+    let context = context(head);
+    for name in name.into_iter().chain(context.as_deref()) {
+        hooks.adopt(name);
+    }
+    find(hooks, head, request, name)
 }
 
 /// SRS's session.
@@ -135,7 +153,7 @@ fn new_session(
             let name = name.or(context.as_deref());
             let name = name.filter(|name| Sessions::is_name(name));
             let session = hooks.sessions.enter(number, viewer, watch, name);
-            let viewing = attach(&mut exchange, session, name.is_some());
+            let viewing = attach(hooks, &mut exchange, session, name.is_some());
             Some((exchange, viewing))
         }
         Admission::Refused(why) => {
@@ -150,7 +168,8 @@ fn new_session(
 }
 
 /// The session is in use until the exchange ends.
-fn attach(exchange: &mut Exchange, session: SessionUse, is_named: bool) -> Viewing {
+fn attach(hooks: &Hooks, exchange: &mut Exchange, session: SessionUse, is_named: bool) -> Viewing {
+    hooks.sessions.share(session.session());
     let viewing = Viewing {
         session: session.session().clone(),
         is_named,

@@ -55,6 +55,21 @@ pub fn removed(id: &str) -> String {
     format!("srs-stream-proxy:removed:{id}")
 }
 
+/// An HLS viewer's session, for hooks.
+pub fn viewer(id: &str) -> String {
+    format!("srs-stream-proxy:viewer:{id}")
+}
+
+/// The id of the session that another name leads to, such as SRS's `hls_ctx`.
+pub fn viewer_name(name: &str) -> String {
+    format!("srs-stream-proxy:viewer-name:{name}")
+}
+
+/// The bytes that a viewer got from all proxies.
+pub fn viewer_bytes(id: &str) -> String {
+    format!("srs-stream-proxy:viewer-bytes:{id}")
+}
+
 /// What one of our proxies tells of the streams that it serves.
 pub fn proxy(name: &str) -> String {
     format!("srs-stream-proxy:proxy:{name}")
@@ -159,6 +174,16 @@ pub const UNPIN: &str =
   return redis.call('DEL', KEYS[1])
 end
 return 0";
+
+/// Takes a viewer's session, where a proxy has seen it last. `KEYS`: the session, its bytes. `ARGV`: the proxy. Gives the
+/// bytes, or -1 where another proxy has seen it later, or has taken it.
+pub const TAKE_VIEWER: &str = "local text = redis.call('GET', KEYS[1])
+if not text then return -1 end
+local good, session = pcall(cjson.decode, text)
+if good and session.by ~= ARGV[1] then return -1 end
+local bytes = tonumber(redis.call('GET', KEYS[2]) or 0)
+redis.call('DEL', KEYS[1], KEYS[2])
+return bytes";
 
 /// Tells what a proxy serves. `KEYS`: the set of proxies, the proxy. `ARGV`: its name, the text, its
 /// life in seconds.

@@ -16,6 +16,7 @@ mod ration;
 mod server;
 mod session;
 mod sync;
+pub mod viewers;
 
 use crate::balancer::origin::Origin;
 use crate::balancer::peer::PeerStatus;

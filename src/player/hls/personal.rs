@@ -72,10 +72,12 @@ fn of_viewer(
     learn_contexts(hooks, session, stream, body);
     if is_master(body) {
         allow_variants(hooks, session, head, body);
+        hooks.sessions.share(session);
     } else {
         if let Some(target) = target_duration(body) {
             session.set_target(target);
         }
+        hooks.sessions.share(session);
         if !viewing.is_named {
             let stream = request.stream.as_ref().unwrap_or(stream);
             return own_master(&request.target, stream, session).into_bytes();

@@ -2,6 +2,7 @@ mod clients;
 mod hls;
 mod live;
 mod mix;
+mod together;
 mod upgrade;
 
 use crate::common::hooks::HookServer;
