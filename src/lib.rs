@@ -37,6 +37,8 @@
 //! | two lengths, a length and chunked, an unknown coding, a space before a colon | 400, closed |
 //! | a head over 32 KiB, over 100 lines, a URL over 8 KiB | 431, 414; a connection holds no more than its head |
 //! | a head that trickles, a connection that says nothing | 408 after 10 s; closed after `PROXY_IDLE_TIMEOUT` |
+//! | a TLS handshake that trickles, or is garbage | closed after 10 s; an alert, closed |
+//! | plain HTTP to the port of HTTPS | 400 that says so, closed |
 //! | HTTP/2 with prior knowledge, other versions | 505, closed |
 //! | no `Host`, two, a bad one, control characters, folded lines | 400 |
 //! | pipelined requests | one at a time; the rest waits in the socket |
@@ -63,7 +65,7 @@
 //! | drain | an operator wants nothing new on an origin |
 //! | locate | finding the origin that has a stream, from pins, APIs and probes |
 //! | probe | a short request to an origin of which nothing tells that it has the stream |
-//! | listener | owner of the public sockets: accepting, limits, deadlines, request heads |
+//! | listener | owner of the public sockets: accepting, limits, deadlines, TLS, request heads |
 //! | exchange | one request with its client, until its response has ended |
 //! | cancel token | by which a client's leaving ends its origin request |
 //! | permit | one of a counted number of places, given back when dropped |

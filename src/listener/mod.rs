@@ -3,7 +3,8 @@
 //! tiny_http cannot face a network: bursts, HTTP/2, huge lengths, unread bodies and slow heads hang or
 //! abort it. So the listener owns the public sockets. One thread a connection reads one head at a time
 //! under limits, refuses what is doubtful with the right status, keeps the socket for the worker that
-//! answers, watches the client meanwhile, and closes or resets at the end. It knows nothing of
+//! answers, watches the client meanwhile, and closes or resets at the end. Where the socket is one of HTTPS, all of
+//! that goes by TLS, which is below a client's connection and nowhere else. The listener knows nothing of
 //! streams, origins or tiny_http: what it lets in goes to a [`RequestQueue`].
 
 mod client;

@@ -4,6 +4,7 @@ use crate::common::fetch::get;
 use crate::common::origin::Origin;
 use crate::common::process::own_binary;
 use crate::common::proxy::Proxy;
+use crate::common::tls::TestRoot;
 use crate::common::tools;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -119,9 +120,10 @@ fn each_query_of_the_dashboard_is_one_of_metrics_that_there_are() {
     fs::write(&rules, text).expect("writing the queries");
     promtool(&["check", "rules"], &rules);
 
-    // Each name is one of a proxy that has had a request.
+    // Each name is one of a proxy that has had a request, and a certificate.
     let origin = Origin::start();
-    let proxy = Proxy::before(&origin, &[]);
+    let proxy = Proxy::builder().https(&TestRoot::new()).start();
+    proxy.register(&origin);
     get(proxy.http, "/live/none.m3u8");
     let metrics = get(proxy.api, "/metrics").text().to_string();
     let mut used = names(&queries.into_iter().collect::<Vec<_>>().join(" "));

@@ -9,6 +9,7 @@ use crate::common::origin::Origin;
 use crate::common::proxy::{Proxy, ProxyBuilder};
 use crate::common::redis::RedisServer;
 use crate::common::shared::{api, id, origin, state, word};
+use crate::common::tls::{TestRoot, connect};
 use crate::common::{ABOUT_A_SECOND, SOON, wait::wait_for, wait::wait_until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -307,13 +308,18 @@ fn sockets_of_systemd_are_used() {
     use command_fds::{CommandFdExt, FdMapping};
     use std::net::TcpListener;
     let listen = || TcpListener::bind("127.0.0.1:0").expect("listening");
-    for names in [None, Some("operators:players")] {
+    let root = TestRoot::new();
+    for names in [
+        None,
+        Some("operators:players"),
+        Some("players-tls:operators"),
+    ] {
         let (first, second) = (listen(), listen());
         let addresses = [
             first.local_addr().expect("an address"),
             second.local_addr().expect("an address"),
         ];
-        let mut proxy = Proxy::builder().start_with(|command| {
+        let mut proxy = Proxy::builder().https(&root).start_with(|command| {
             let mappings = [first, second].into_iter().zip(3..);
             let mappings = mappings.map(|(socket, child_fd)| FdMapping {
                 parent_fd: socket.into(),
@@ -329,9 +335,11 @@ fn sockets_of_systemd_are_used() {
         });
         let expected = match names {
             None => [proxy.http, proxy.api],
-            Some(_) => [proxy.api, proxy.http],
+            Some("operators:players") => [proxy.api, proxy.http],
+            Some(_) => [proxy.https(), proxy.api],
         };
         assert_eq!(addresses, expected);
+        connect(proxy.https(), &root.client());
         assert_eq!(get(proxy.http, "/").status(), 200);
         proxy.signal(Signal::TERM);
         assert_eq!(proxy.wait_exit(SOON), 0);
