@@ -75,6 +75,67 @@ fn readers_of_what_is_in_memory_take_no_workers() {
     }
 }
 
+/// How often the threads that hand requests to workers were woken so far.
+fn handed_on(pid: Pid) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let woken = tasks.expect("the tasks").filter_map(|task| {
+        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        (field("Name:")?.trim() == "accept loop").then(|| {
+            field("voluntary_ctxt_switches:")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })?
+    });
+    woken.sum()
+}
+
+#[test]
+fn whatever_is_kept_is_answered_without_a_worker_and_counted_all_the_same() {
+    const REQUESTS: u64 = 100;
+    let (origin, proxy) = warm();
+    origin.on(PLAYLIST, Reply::playlist("#EXTM3U\n#EXTINF:2,\na-1.ts\n"));
+    origin.on("/live/none-1.ts", Reply::new(404));
+    let gone = format!("/live/none-1.ts?spbhid={}", live_id("none"));
+    let mut client = Client::connect(proxy.http);
+    for (method, target, range, status, length) in [
+        ("GET", target(), None, 200, 300_000),
+        ("HEAD", target(), None, 200, 0),
+        ("GET", target(), Some("bytes=5-9"), 206, 5),
+        ("GET", PLAYLIST.to_owned(), None, 200, 0),
+        ("GET", gone, None, 404, 0),
+    ] {
+        let headers: Vec<_> = range.iter().map(|range| ("Range", *range)).collect();
+        let before = handed_on(proxy.pid());
+        let mut ids = Vec::new();
+        for _ in 0..REQUESTS {
+            client.request(method, &target, &headers);
+            let response = client.read_response(SOON);
+            assert_eq!(response.status(), status, "{method} {target}");
+            assert!(length == 0 || response.body.len() == length);
+            ids.push(response.headers().one("x-request-id").to_owned());
+        }
+        // What is kept for half a second only is fetched now and then.
+        let handed_on = handed_on(proxy.pid()) - before;
+        assert!(handed_on < REQUESTS / 2, "{handed_on}: {method} {target}");
+        // Each has its line.
+        let last = ids.pop().expect("an id");
+        let line = proxy.wait_for_log(|line| line.contains(&last), SOON);
+        let path = target.split('?').next().unwrap_or_default();
+        assert!(
+            line.contains(&format!("{method} {path} {status} ")),
+            "{line}"
+        );
+    }
+    let text = get(proxy.api, "/metrics").text();
+    let hits = text
+        .lines()
+        .find_map(|line| line.strip_prefix("srs_proxy_hls_cache_hits_total "));
+    let hits: u64 = hits.and_then(|hits| hits.parse().ok()).expect("a number");
+    assert!(hits > 4 * REQUESTS, "{hits} hits");
+}
+
 #[test]
 fn a_head_and_a_part_come_from_memory() {
     let (origin, proxy) = warm();
