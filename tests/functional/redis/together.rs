@@ -541,6 +541,48 @@ fn an_answer_is_an_answer() {
     );
 }
 
+/// An id file that was copied from one server to another on the same host, or two servers that share a directory.
+#[test]
+fn two_servers_with_one_id_at_one_address_both_stay_for_all() {
+    let redis = RedisServer::start();
+    let servers = [origin("one"), origin("two")];
+    let proxies = [redis.proxy(&[]), redis.proxy(&[])];
+    let beat = || {
+        for (origin, service) in servers.iter().zip(["s1", "s2"]) {
+            let heartbeat = json!({
+                "device_id": "d", "ip": "127.0.0.1", "server": "vid-same", "service": service, "pid": "1",
+                "rtmp": ["1935"], "http": [origin.port().to_string()],
+            });
+            let response = proxies[0].register_raw(heartbeat.to_string().as_bytes());
+            assert_eq!(response.status(), 200, "{}", response.text());
+        }
+    };
+    // The second one may be the first one's restart; that the first goes on beating tells that it is not.
+    for proxy in &proxies {
+        wait_until("both are known, as they go on beating", SOON, || {
+            beat();
+            origins(proxy).len() == 2
+        });
+    }
+    for proxy in &proxies {
+        let words: BTreeSet<String> = (0..4)
+            .map(|n| word(proxy.http, &format!("/live/{n}.flv")))
+            .collect();
+        assert_eq!(words.len(), 2, "both are used: {words:?}");
+    }
+    beat();
+    for proxy in &proxies {
+        wait_known(proxy, 2);
+    }
+    for proxy in &proxies {
+        let lines = proxy.log_lines();
+        let warnings = lines
+            .iter()
+            .filter(|line| line.contains("[WARN]") && line.contains("vid-same"));
+        assert_eq!(warnings.count(), 1, "{lines:#?}");
+    }
+}
+
 /// Names that somebody makes up are no streams that are watched.
 #[test]
 fn names_of_one_use_do_not_fill_redis() {
