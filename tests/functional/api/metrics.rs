@@ -422,7 +422,8 @@ fn it_is_not_healthy_while_all_workers_are_busy() {
                 players.push(player);
             }
         }
-        get(proxy.api, "/healthz").status() == 503
+        // All connections are in use a moment before the last worker is busy.
+        get(proxy.api, "/healthz").text().contains("workers")
     });
     assert_ill(&proxy, "workers");
     drop(players);
