@@ -117,6 +117,33 @@ fn each_shell_block_works_as_pasted() {
     }
 }
 
+#[test]
+fn each_setting_stands_in_the_table() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let readme = readme.expect("README.md");
+    let mut help = Command::new(env!("CARGO_BIN_EXE_srs-stream-proxy"));
+    let help = Process::run("help", help.arg("--help"), Duration::from_secs(60));
+    let help = String::from_utf8(help.stdout).expect("text");
+    let names: Vec<&str> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split([']', '=']).next())
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        // Of several with one beginning only the first is whole: `PROXY_REDIS_HOST` `_PORT`.
+        let (beginning, end) = name.rsplit_once('_').expect("a name of several words");
+        let beginning = format!("| `{beginning}_");
+        let short = format!("`_{end}`");
+        let is_there = |line: &str| {
+            line.contains(&format!("`{name}`"))
+                || line.starts_with(&beginning) && line.contains(&short)
+        };
+        let mut rows = readme.lines().filter(|line| line.starts_with("| `"));
+        assert!(rows.any(is_there), "{name}");
+    }
+}
+
 /// A process group, ended with the test: what the shell has started in the background outlives it.
 struct Group(Pid);
 
