@@ -50,6 +50,7 @@
 //! | an origin that sends garbage, half a body, a reset, an endless head | 502, or a body that is visibly broken off; never one that looks whole |
 //! | an origin that leads back here | 508 |
 //! | a web page that reaches for the System API | no CORS, foreign `Origin` and rebound `Host` refused |
+//! | made-up sessions of viewers (`spbhs`), where hooks are set | a playlist's is a new viewer, asked for like any other, a segment's is a 403; 100 000 sessions, the oldest make room |
 //! | somebody else at the System API | 403 from other networks; with a token 401 without it, compared in constant time, never in a log |
 //!
 //! # Words

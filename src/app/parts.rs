@@ -116,6 +116,7 @@ impl Parts {
             fail: config.hook_fail,
             name: name.to_owned(),
             redis: redis.clone(),
+            max_waiting: capacity.workers / 2,
         });
         Ok(Self {
             balancer,

@@ -22,6 +22,7 @@ pub use watch::Watch;
 use crate::balancer::redis::Redis;
 use crate::config::{HookFail, HookUrl};
 use crate::runtime::cancel::CancelToken;
+use crate::runtime::semaphore::{Permit, Semaphore};
 use crate::runtime::warn_once::WarnOnce;
 use call::{Answer, call};
 use line::Line;
@@ -52,6 +53,8 @@ pub struct HookSettings {
     pub name: String,
     /// What several proxies share.
     pub redis: Option<Arc<Redis>>,
+    /// HLS players that may wait for hooks at once: each has a worker meanwhile, and others need some.
+    pub max_waiting: usize,
 }
 
 /// The hooks of this process.
@@ -65,6 +68,8 @@ pub struct Hooks {
     warned: WarnOnce<usize>,
     /// The HLS viewers.
     pub sessions: Sessions,
+    /// Places for HLS players that wait for hooks.
+    waiting: Arc<Semaphore>,
     placeholder: String,
 }
 
@@ -98,6 +103,7 @@ impl Hooks {
             stops: Stops::new(settings.on_stop, settings.timeout, ids.clone()),
             ids,
             sessions: Sessions::new(shared),
+            waiting: Semaphore::new(settings.max_waiting),
             placeholder: std::iter::repeat_with(fastrand::alphanumeric)
                 .take(ID_LENGTH)
                 .collect(),
@@ -190,6 +196,11 @@ impl Hooks {
             }
         }
         Admission::Allowed(watch.unwrap_or_else(new_watch))
+    }
+
+    /// Takes a place for an HLS player that waits for hooks; `None` where as many wait as may.
+    pub fn take_place(&self) -> Option<Permit> {
+        self.waiting.take()
     }
 
     /// Goes on with the sessions of a process that this one replaces.

@@ -7,6 +7,7 @@ use crate::http::query::{query_value, split_viewer, without_spbhid};
 use crate::player::request::{MediaRequest, Viewing};
 use crate::player::route::{Route, without_parameters};
 use crate::server::exchange::Exchange;
+use crate::server::response::ResponseHead;
 use crate::stream::url::StreamUrl;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -142,6 +143,15 @@ fn new_session(
 ) -> Option<(Exchange, Viewing)> {
     let Some(stream) = stream_of_path(&exchange.head, request) else {
         exchange.problem(400, "This URL names no stream.");
+        return None;
+    };
+    let Some(_place) = hooks.take_place() else {
+        exchange.record.detail = Some("too many wait for the hooks".to_owned());
+        let head = ResponseHead::new(503).with("Retry-After", "1");
+        exchange.problem_with(
+            head,
+            "Too many players come at once. Try again in a moment.",
+        );
         return None;
     };
     let number = hooks.sessions.next_number();

@@ -3,6 +3,7 @@
 use super::proxy;
 use crate::common::SOON;
 use crate::common::answer::Reply;
+use crate::common::client::Client;
 use crate::common::fetch::{fetch, get};
 use crate::common::hls::live_id;
 use crate::common::hooks::{HookServer, Verdict};
@@ -10,6 +11,7 @@ use crate::common::origin::Origin;
 use crate::common::proxy::Proxy;
 use crate::common::wait::wait_until;
 use rustix::process::Signal;
+use std::time::Duration;
 
 const PATH: &str = "/live/a.m3u8";
 const MEDIA: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:1\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:1,\na-1.m4s\n";
@@ -225,6 +227,54 @@ fn a_made_up_session_is_a_new_viewer_with_a_session_of_its_own() {
     let asked = hooks.wait_for("on_play", 3).remove(2);
     assert_eq!(asked.text("stream_url"), "/live/b");
     assert_eq!(origin.requests_for("/live/b.m3u8").len(), 0);
+}
+
+#[test]
+fn players_that_wait_for_a_hook_leave_workers_to_others() {
+    let (origin, hooks) = (plain(), HookServer::start());
+    origin.on("/live/b.m3u8", Reply::playlist(MEDIA));
+    hooks.judge(|call| match call.text("stream").as_str() {
+        "a" => Verdict::Holds,
+        _ => Verdict::Says("0"),
+    });
+    let (play, stop) = (hooks.url("/play"), hooks.url("/stop"));
+    let proxy = Proxy::builder()
+        .program("prlimit")
+        .arg("--nofile=640:640")
+        .arg(env!("CARGO_BIN_EXE_srs-stream-proxy"))
+        .env("PROXY_ON_PLAY", play)
+        .env("PROXY_ON_STOP", stop)
+        .env("PROXY_HOOK_TIMEOUT", "60s")
+        .start();
+    proxy.register(&origin);
+    let (_, media) = begin(&proxy, "/live/b.m3u8");
+    // Some 150 workers; half of them may wait.
+    let mut crowd: Vec<Client> = (0..120)
+        .map(|_| {
+            let mut client = Client::connect(proxy.http);
+            client.request("GET", PATH, &[]);
+            client
+        })
+        .collect();
+    wait_until("some are told to come again", SOON, || {
+        let lines = proxy.log_lines();
+        let told = lines
+            .iter()
+            .filter(|line| line.contains("too many wait for the hooks"));
+        told.count() > 0
+    });
+    assert_eq!(
+        get(proxy.http, &uri(&media)).status(),
+        200,
+        "a segment from the origin"
+    );
+    let refused = crowd
+        .iter_mut()
+        .filter_map(|client| client.try_read_head(Duration::from_millis(20)).ok());
+    for head in refused {
+        assert_eq!((head.status, head.headers.one("retry-after")), (503, "1"));
+    }
+    hooks.go_on();
 }
 
 #[test]

@@ -220,6 +220,33 @@ fn the_first_hook_of_several_that_refuses_decides() {
 }
 
 #[test]
+fn without_on_play_everybody_may_watch_and_is_told_of() {
+    let (origin, hooks) = (Origin::start(), HookServer::start());
+    let route = endless(&origin);
+    // A user and a password, too.
+    let stop = hooks.url("/stop").replace("://", "://user:s3cret@");
+    let proxy = Proxy::before(&origin, &[("PROXY_ON_STOP", &stop)]);
+    let mut client = watch(&proxy, PATH);
+    first_bytes(&mut route.next());
+    assert_eq!(client.read_head(SOON).status, 200);
+    drop(client);
+    let told = hooks.wait_for("on_stop", 1).remove(0);
+    assert_eq!(
+        told.authorization.as_deref(),
+        Some("Basic dXNlcjpzM2NyZXQ=")
+    );
+    // A hook that does not take the call is named in the log, without its secret.
+    hooks.says(Verdict::Says("1"));
+    assert_eq!(get(proxy.http, "/live/none.flv").status(), 404);
+    let name = hooks.url("/stop");
+    proxy.wait_for_log(
+        |line| line.contains(&format!("the on_stop hook {name} did not take the call")),
+        SOON,
+    );
+    assert!(!proxy.log_lines().iter().any(|line| line.contains("s3cret")));
+}
+
+#[test]
 fn who_leaves_while_a_hook_is_asked_leaves_no_call_behind() {
     let (origin, hooks) = (Origin::start(), HookServer::start());
     hooks.says(Verdict::Holds);
