@@ -508,6 +508,7 @@ impl Sessions {
 
     /// Has the viewers leave who have not asked for anything for three target durations. To be called every second or so.
     pub fn sweep(&self) {
+        self.refuse_kicked();
         let now = self.now();
         let over: Vec<Arc<Session>> = {
             let table = self.table.lock();
@@ -523,6 +524,30 @@ impl Sessions {
             gone.collect()
         };
         drop((over, gone)); // each is an `on_stop`: not under the lock
+    }
+
+    /// Refuses the sessions that an operator has ended at another proxy, which has told the hooks.
+    fn refuse_kicked(&self) {
+        let Some(shared) = &self.shared else { return };
+        if self.table.lock().sessions.is_empty() {
+            return;
+        }
+        for id in shared.kicked() {
+            let session = {
+                let table = self.table.lock();
+                let number = table.names.get(&self.key(&id, None));
+                number
+                    .and_then(|number| table.sessions.get(number))
+                    .cloned()
+            };
+            if let Some(session) =
+                session.filter(|it| it.refused_until.load(Ordering::Relaxed) == 0)
+            {
+                let until = self.now() + ms(REFUSED);
+                session.refused_until.store(until, Ordering::Relaxed);
+                session.forget();
+            }
+        }
     }
 
     /// Takes the rates; the last time was `seconds` ago.
@@ -560,6 +585,7 @@ impl Sessions {
         drop(watch);
         if let Some(shared) = &self.shared {
             shared.store(session.record(self.now()), 0, REFUSED);
+            shared.kick(&session.id, REFUSED);
         }
         Some(session.viewer.clone())
     }

@@ -50,6 +50,7 @@ impl SharedSessions {
             names: &names,
             added_bytes,
             life,
+            by: &self.by,
         })
     }
 
@@ -61,6 +62,16 @@ impl SharedSessions {
     /// Adds what this proxy has sent to sessions that another proxy goes on with. Waits for Redis.
     pub fn add_bytes(&self, added: &[(&str, u64)]) {
         self.redis.add_viewer_bytes(added);
+    }
+
+    /// Tells all proxies that an operator has ended a session. Does not wait.
+    pub fn kick(&self, id: &str, time: Duration) {
+        self.redis.kick_viewer(id, time);
+    }
+
+    /// The sessions that an operator has ended at whatever proxy. Waits for Redis.
+    pub fn kicked(&self) -> Vec<String> {
+        self.redis.kicked_viewers()
     }
 
     /// Forgets a session. Does not wait.

@@ -185,6 +185,23 @@ local bytes = tonumber(redis.call('GET', KEYS[2]) or 0)
 redis.call('DEL', KEYS[1], KEYS[2])
 return bytes";
 
+/// Viewers whom an operator has ended a moment ago: a sorted set of their sessions by the time in seconds.
+pub const KICKED: &str = "srs-stream-proxy:viewers-kicked";
+
+/// Tells that an operator has ended a viewer. `KEYS`: the set. `ARGV`: the session, for how long it is refused in seconds.
+pub const KICK: &str = "local now = redis.call('TIME')[1]
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+return redis.call('EXPIRE', KEYS[1], ARGV[2])";
+
+/// Keeps a viewer's session, but where another proxy has ended it. `KEYS`: the session. `ARGV`: the text, its life in
+/// seconds, the proxy.
+pub const KEEP_VIEWER: &str = "local text = redis.call('GET', KEYS[1])
+local good, session = pcall(cjson.decode, text or '{}')
+if good and (session.refused or 0) > 0 and session.by ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1";
+
 /// Tells what a proxy serves. `KEYS`: the set of proxies, the proxy. `ARGV`: its name, the text, its
 /// life in seconds.
 pub const TELL: &str = "local now = redis.call('TIME')[1]

@@ -1,13 +1,15 @@
 //! HLS viewers whose requests come by several proxies: what one proxy knows of a viewer's session, the next one goes on
 //! with.
 
-use crate::balancer::redis::sync::{eval, text};
+use crate::balancer::redis::sync::{array, eval, text};
 use crate::balancer::redis::{Redis, keys};
 use ::redis::{Cmd, Value, cmd};
 use std::time::Duration;
 
 /// Sessions that are taken at once.
 const BATCH: usize = 200;
+/// Ended viewers that are read at once.
+const MAX_KICKED: usize = 1000;
 /// The life of bytes that are added to a session of another proxy, in seconds; that proxy renews it.
 const BYTES_SECONDS: u64 = 300;
 
@@ -31,6 +33,8 @@ pub struct KeptViewer<'a> {
     /// Bytes that this proxy has sent since it told last.
     pub added_bytes: u64,
     pub life: Duration,
+    /// The proxy that keeps it.
+    pub by: &'a str,
 }
 
 fn add_bytes(id: &str, bytes: u64, life: u64) -> [Cmd; 2] {
@@ -70,7 +74,8 @@ impl Redis {
             set.arg(key).arg(value).arg("EX").arg(life);
             set
         };
-        let mut commands = vec![set(keys::viewer(kept.id), kept.text)];
+        let keep = [kept.text, &life.to_string(), kept.by];
+        let mut commands = vec![eval(keys::KEEP_VIEWER, &[keys::viewer(kept.id)], &keep)];
         let names = kept.names.iter();
         commands.extend(names.map(|name| set(keys::viewer_name(name), kept.id)));
         commands.extend(add_bytes(kept.id, kept.added_bytes, life));
@@ -85,6 +90,23 @@ impl Redis {
             // While Redis is away the bytes are lost to the other proxy's count, and to nothing else.
             let _ = self.client.ask(commands.collect());
         }
+    }
+
+    /// Tells all proxies that an operator has ended a viewer, which is refused for `time`. Does not wait.
+    pub fn kick_viewer(&self, id: &str, time: Duration) {
+        let arguments = [id, &time.as_secs().to_string()];
+        self.client
+            .announce(vec![eval(keys::KICK, &[keys::KICKED], &arguments)]);
+    }
+
+    /// The sessions of viewers whom an operator has ended a moment ago, at whatever proxy. Waits for Redis.
+    pub fn kicked_viewers(&self) -> Vec<String> {
+        let mut range = cmd("ZREVRANGE");
+        range.arg(keys::KICKED).arg(0).arg(MAX_KICKED);
+        let answer = self.client.ask(vec![range]).ok();
+        let ids = array(answer.and_then(|mut one| one.pop())).into_iter();
+        ids.filter_map(|id| String::from_utf8(text(id)?).ok())
+            .collect()
     }
 
     /// Forgets a session, whoever has seen it. Does not wait.

@@ -69,6 +69,7 @@ fn who_is_kicked_at_one_proxy_finds_no_other() {
     let (redis, origin, hooks) = (RedisServer::start(), plain(), HookServer::start());
     let proxies = proxies(&redis, &origin, &hooks);
     let (url, media) = begin(&proxies[0], PATH);
+    assert_eq!(get(proxies[1].http, &url).status(), 200);
     let id = hooks.calls("on_play")[0].text("client_id");
     let path = format!("/api/v1/clients/{id}/kick");
     assert_eq!(post(proxies[0].api, &path, &[], b"").status(), 200);
@@ -80,6 +81,7 @@ fn who_is_kicked_at_one_proxy_finds_no_other() {
         assert_eq!(get(proxy.http, &url).status(), 403);
     }
     assert_eq!(hooks.calls("on_play").len(), 1);
+    assert_eq!(hooks.calls("on_stop").len(), 1);
 }
 
 #[test]
