@@ -147,6 +147,9 @@ impl<'a> Connection<'a> {
 
     /// Goes through the TLS handshake, on this thread: no worker is there for it yet. Returns `false` where the
     /// connection is to end.
+    // Not a part of `run`'s frame: each connection's thread keeps the pages of its stack that it has touched once, and a
+    // session by value is a page of its own.
+    #[inline(never)]
     fn shake_hands(&mut self, tls: &TlsAcceptor) -> bool {
         let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
         if self.unread.is_empty() {
@@ -190,6 +193,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads the PROXY protocol header.
+    #[inline(never)]
     fn read_announcement(&mut self) -> Result<(), &'static str> {
         let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
         loop {
@@ -224,6 +228,7 @@ impl<'a> Connection<'a> {
         }
     }
 
+    #[inline(never)]
     fn next_request(&mut self) -> Result<ReceivedRequest, NoHead> {
         let head = self.next_head()?;
         let since = Instant::now();
@@ -330,6 +335,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads the body that the head announced; the handler behind the queue has agreed to its size.
+    #[inline(never)]
     fn body(&mut self, head: &RequestHead) -> Result<Vec<u8>, NoHead> {
         let length = usize::try_from(head.body).unwrap_or(usize::MAX);
         if length == 0 {
@@ -345,6 +351,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads a body in chunks, of at most `max` bytes.
+    #[inline(never)]
     fn chunked_body(&mut self, head: &RequestHead, max: usize) -> Result<Vec<u8>, NoHead> {
         self.ask_for_body(head)?;
         let end = Instant::now() + HEAD_TIME.min(self.idle_timeout);
@@ -450,6 +457,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Takes what the client still sends, for a moment and until it closes too.
+    #[inline(never)]
     fn discard(&self) {
         let end = Instant::now() + LINGER_TIME;
         let mut taken = 0;

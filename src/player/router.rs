@@ -144,6 +144,7 @@ impl Router {
     }
 
     /// The route of a request, and the stream whose file it asks for where its session's query was dropped on the way.
+    #[inline(never)]
     fn route(&self, head: &RequestHead) -> (Route, Option<StreamUrl>) {
         let route = route(&head.target);
         let hls = &self.context.hls;

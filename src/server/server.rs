@@ -222,6 +222,12 @@ impl Server {
         if client.with_request(is_long).unwrap_or(true) {
             return false;
         }
+        self.answered_now(client)
+    }
+
+    // Not a part of its caller's frame: threads of connections with a live stream need not have room for it.
+    #[inline(never)]
+    fn answered_now(&self, client: &Arc<ClientConnection>) -> bool {
         let Some(received) = client.take() else {
             return true; // the connection is being ended
         };
