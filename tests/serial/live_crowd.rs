@@ -21,7 +21,7 @@ const VIEWERS: usize = 4000;
 /// Those among them who read now and then only.
 const SLOW: usize = 500;
 /// How long those read nothing: longer than the kernel's buffers and what is kept of the stream last.
-const PAUSE: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_secs(15);
 /// Threads that the viewers are spread over.
 const THREADS: usize = 8;
 /// How long they come and go, in seconds: enough for the slow ones to fall out of what is kept. `CROWD_SECONDS` in the
@@ -244,7 +244,7 @@ fn live_totals(proxy: &Proxy) -> serde_json::Value {
 
 #[test]
 fn four_thousand_viewers_come_and_go() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     raise_descriptors();
     let seconds = std::env::var("CROWD_SECONDS").map(|text| text.parse().expect("seconds"));
     let time = Duration::from_secs(seconds.unwrap_or(SECONDS));
@@ -312,6 +312,7 @@ fn four_thousand_viewers_come_and_go() {
         "{missed} quick viewers missed frames"
     );
     assert_eq!(origin.requests().len(), 1, "one connection for all");
+    drop(alone); // from here on it only waits
     wait_until("descriptors are back", SOON * 3, || proxy.fds() <= fds + 20);
     wait_until("threads are back", SOON * 6, || {
         proxy.threads() <= threads + 20
@@ -341,7 +342,7 @@ fn open(proxy: &Proxy, routes: &[(String, LiveRoute)]) -> Vec<(Live, [Client; 2]
 
 #[test]
 fn a_hundred_channels_at_once_and_a_thousand_after_each_other() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     let origin = Origin::start();
     let names = (0..100).map(|n| format!("/live/s{n}.flv"));
     let routes: Vec<_> = names
@@ -381,6 +382,7 @@ fn a_hundred_channels_at_once_and_a_thousand_after_each_other() {
             }
         }
     }
+    drop(alone); // from here on it only waits
     at_rest();
     let after = proxy.rss_kb();
     assert!(

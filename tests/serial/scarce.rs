@@ -231,8 +231,8 @@ fn without_threads_what_runs_goes_on_and_the_rest_is_turned_away() {
     let alone = crate::common::alone();
     let origin = small_origin();
     let directory = tempfile::tempdir().expect("a directory");
-    // Some twenty are its own; then a show takes two.
-    let Some(builder) = with_threads(27, directory.path()) else {
+    // Some two dozen are its own; then a show takes two or three.
+    let Some(builder) = with_threads(31, directory.path()) else {
         return;
     };
     let proxy = builder.env("PROXY_IDLE_TIMEOUT", "5s").start();

@@ -81,7 +81,7 @@ fn those_who_do_not_read_a_stream_are_dropped_and_delay_nobody() {
 
 #[test]
 fn those_who_do_not_read_a_segment_or_a_file_are_dropped() {
-    let _alone = crate::common::alone();
+    let alone = crate::common::alone();
     let origin = Origin::start();
     origin.on("/live/a-1.ts", Reply::ok("video/MP2T", vec![7; 20_000_000]));
     let proxy = Proxy::builder()
@@ -102,6 +102,7 @@ fn those_who_do_not_read_a_segment_or_a_file_are_dropped() {
     // Others are served meanwhile.
     let mut good = Client::connect(proxy.http);
     assert_eq!(good.get(&segment, &[]).body.len(), 20_000_000);
+    drop(alone); // from here on it only waits
     before.wait_back(&proxy);
     before.assert_peak(&proxy, 20_000);
     for client in &mut deaf {
