@@ -62,9 +62,9 @@ fn three_thousand_idle_connections_delay_nobody_and_go_in_time() {
 }
 
 #[test]
-fn a_thousand_idle_connections_by_tls_cost_little_and_go_in_time() {
+fn three_thousand_idle_connections_by_tls_cost_little_and_go_in_time() {
     let alone = crate::common::alone();
-    const CROWD: usize = 1000;
+    const CROWD: usize = 3000;
     assert!(
         raise_descriptors() > 2 * CROWD as u64,
         "this test needs {} descriptors",
