@@ -4,9 +4,9 @@ use crate::api::clients::Viewers;
 use crate::api::guard::{Guard, REGISTER, Refused};
 use crate::api::heartbeat;
 use crate::api::views;
-use crate::balancer::Balancer;
 use crate::balancer::origin::OriginState;
 use crate::balancer::peer::PeerStatus;
+use crate::balancer::{Balancer, Unavailable};
 use crate::cache::HlsCache;
 use crate::channel::Channels;
 use crate::files::{FileRequest, Files, accepts_gzip};
@@ -278,6 +278,28 @@ fn ok(exchange: Exchange, body: &Value) {
     exchange.answer(head, format!("{body}\n").as_bytes());
 }
 
+/// Answers what an operator did to an origin: `done` tells whether one has that id, `what` is for the log.
+fn answer_for_origin(
+    mut exchange: Exchange,
+    id: &str,
+    done: Result<bool, Unavailable>,
+    what: &str,
+) {
+    match done {
+        Ok(true) => {
+            info!("origin {id} is {what}");
+            exchange.record.origin = Some(id.to_owned().into());
+            let pid = std::process::id().to_string();
+            ok(exchange, &json!({"code": 0, "pid": pid}));
+        }
+        Ok(false) => exchange.problem(404, "No origin has this id; see /api/v1/origins."),
+        Err(unavailable) => {
+            let head = ResponseHead::new(503).with("Retry-After", "5");
+            exchange.problem_with(head, &unavailable.to_string());
+        }
+    }
+}
+
 impl Operators {
     /// All proxies that share one picture, this one first.
     fn proxies(&self) -> Vec<PeerStatus> {
@@ -321,23 +343,10 @@ impl Operators {
     }
 
     /// Forgets an origin that was wrong, or is gone for good. One that lives comes back with its next heartbeat.
-    fn remove(&self, mut exchange: Exchange, id: &str) {
+    fn remove(&self, exchange: Exchange, id: &str) {
         let id = percent_decode_str(id).decode_utf8_lossy();
-        match self.balancer.remove(&id) {
-            Ok(true) => {
-                info!("origin {id} is removed by an operator");
-                exchange.record.origin = Some(id.into_owned().into());
-                ok(
-                    exchange,
-                    &json!({"code": 0, "pid": std::process::id().to_string()}),
-                );
-            }
-            Ok(false) => exchange.problem(404, "No origin has this id; see /api/v1/origins."),
-            Err(unavailable) => {
-                let head = ResponseHead::new(503).with("Retry-After", "5");
-                exchange.problem_with(head, &unavailable.to_string());
-            }
-        }
+        let removed = self.balancer.remove(&id);
+        answer_for_origin(exchange, &id, removed, "removed by an operator");
     }
 
     fn clients(&self) -> Viewers<'_> {
@@ -382,21 +391,9 @@ impl Operators {
                 let pid = std::process::id().to_string();
                 ok(exchange, &json!({"code": 0, "pid": pid, "moving": moving}));
             }
-            Ok(true) => {
-                info!(
-                    "origin {id} is {}",
-                    if draining { "draining" } else { "taken back" }
-                );
-                exchange.record.origin = Some(id.into_owned().into());
-                ok(
-                    exchange,
-                    &json!({"code": 0, "pid": std::process::id().to_string()}),
-                );
-            }
-            Ok(false) => exchange.problem(404, "No origin has this id; see /api/v1/origins."),
-            Err(unavailable) => {
-                let head = ResponseHead::new(503).with("Retry-After", "5");
-                exchange.problem_with(head, &unavailable.to_string());
+            drained => {
+                let what = if draining { "draining" } else { "taken back" };
+                answer_for_origin(exchange, &id, drained, what);
             }
         }
     }
