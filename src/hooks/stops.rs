@@ -5,10 +5,11 @@ use crate::hooks::call::{Answer, call};
 use crate::hooks::viewer::{ServerIds, Viewer};
 use crate::runtime::cancel::CancelToken;
 use crate::runtime::warn_once::WarnOnce;
-use log::warn;
+use log::{error, warn};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,7 +136,10 @@ impl Stops {
                     self.come.wait(&mut state);
                 }
             };
-            self.tell(&left);
+            // A fault ends this call, not the thread, and `drain` does not wait for it.
+            if catch_unwind(AssertUnwindSafe(|| self.tell(&left))).is_err() {
+                error!("a call of on_stop ended by a fault of the proxy");
+            }
             let mut state = self.state.lock();
             state.under_way -= 1;
             if state.queue.is_empty() && state.under_way == 0 {
