@@ -9,6 +9,7 @@
 mod call;
 mod line;
 mod record;
+pub mod session;
 pub mod sessions;
 mod shared;
 mod stops;

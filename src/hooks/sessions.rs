@@ -7,10 +7,10 @@
 
 use crate::balancer::redis::viewers::Taken;
 use crate::hooks::record::SessionRecord;
+use crate::hooks::session::{Name, Session, SessionUse, SessionView, ms};
 use crate::hooks::shared::{SharedSessions, WRITE_EVERY};
 use crate::hooks::viewer::Viewer;
 use crate::hooks::watch::Watch;
-use crate::server::record::{AccessRecord, RequestObserver};
 use crate::stream::url::StreamUrl;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,8 +28,6 @@ const MAX_SESSIONS: usize = 100_000;
 const MAX_BYTES: usize = 128 << 20;
 /// Names of one session at most: variants of a master playlist, and contexts of origins.
 const MAX_NAMES: usize = 64;
-/// A player without a request for so many target durations has left.
-const TARGET_DURATIONS: u32 = 3;
 /// The target duration before a playlist has told one.
 const FIRST_TARGET: Duration = Duration::from_secs(10);
 /// A session that was ended by an operator is refused for this long.
@@ -61,47 +59,6 @@ struct Table {
     bytes: usize,
 }
 
-/// A viewer's session.
-#[derive(Debug)]
-pub struct Session {
-    number: u64,
-    /// The id in playlists' URIs. It lets its bearer watch: no log and no list has it.
-    id: String,
-    viewer: Viewer,
-    since: SystemTime,
-    /// `None` once an operator has ended the session.
-    watch: Mutex<Option<Watch>>,
-    names: Mutex<Vec<Name>>,
-    /// Another process goes on with it, once this one retires.
-    is_handed_over: AtomicBool,
-    /// A playlist was given.
-    served: AtomicBool,
-    /// Requests that are being answered.
-    active: AtomicUsize,
-    /// When it was last asked for, and until when it is refused, in ms since the table began.
-    seen: AtomicU64,
-    refused_until: AtomicU64,
-    /// ms.
-    target: AtomicU64,
-    bytes: AtomicU64,
-    /// When it was written for other proxies, in ms since the table began (0: never), with how many names, and which of
-    /// its bytes.
-    written: AtomicU64,
-    written_names: AtomicUsize,
-    written_bytes: AtomicU64,
-    last_bytes: AtomicU64,
-    rate: AtomicU64,
-}
-
-/// A name of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Name {
-    key: u64,
-    text: String,
-    /// The stream whose playlists the name is for; `None` for segments.
-    stream: Option<StreamUrl>,
-}
-
 /// What the table says of a name.
 #[derive(Debug)]
 pub enum Known {
@@ -110,134 +67,6 @@ pub enum Known {
     Refused,
     /// It is no session's.
     No,
-}
-
-/// A request of a session: its viewer does not leave while this is held. Told of the request's end, it counts its bytes.
-#[derive(Debug)]
-pub struct SessionUse {
-    session: Arc<Session>,
-    began: Instant,
-}
-
-/// A session as operators see it.
-#[derive(Debug, Clone)]
-pub struct SessionView {
-    pub viewer: Viewer,
-    pub since: SystemTime,
-    pub bytes: u64,
-    pub bits_per_second: u64,
-}
-
-impl Session {
-    /// The id for its playlists' URIs.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// A playlist tells the target duration.
-    pub fn set_target(&self, target: Duration) {
-        let ms = u64::try_from(target.as_millis()).unwrap_or(u64::MAX);
-        // An hour is no live stream's, and would keep who has left.
-        self.target.store(ms.clamp(1000, 60_000), Ordering::Relaxed);
-    }
-
-    /// The player gets a playlist.
-    pub fn set_served(&self) {
-        self.served.store(true, Ordering::Relaxed);
-    }
-
-    /// Another process has its viewer now: there is no `on_stop` from here.
-    fn forget(&self) {
-        if let Some(watch) = self.watch.lock().take() {
-            watch.forget();
-        }
-    }
-
-    fn record(&self, now: u64) -> SessionRecord {
-        let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
-        let names = self.names.lock();
-        let name = |name: &Name| {
-            let stream = name
-                .stream
-                .as_ref()
-                .map(|stream| stream.as_str().to_owned());
-            (name.text.clone(), stream)
-        };
-        SessionRecord {
-            id: self.id.clone(),
-            client_id: self.viewer.client_id.clone(),
-            ip: Some(self.viewer.ip),
-            stream: self.viewer.stream.as_str().to_owned(),
-            host: self.viewer.host.clone(),
-            param: self.viewer.param.clone(),
-            page_url: self.viewer.page_url.clone(),
-            since: ms(since.unwrap_or_default()),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            target: self.target.load(Ordering::Relaxed),
-            names: names.iter().map(name).collect(),
-            refused: self
-                .refused_until
-                .load(Ordering::Relaxed)
-                .saturating_sub(now),
-            by: String::new(),
-        }
-    }
-
-    /// How long its player may ask for nothing, in ms.
-    fn patience(&self) -> u64 {
-        let written = self.written.load(Ordering::Relaxed) > 0;
-        let late = if written { ms(WRITE_EVERY) } else { 0 };
-        late + self.target.load(Ordering::Relaxed) * u64::from(TARGET_DURATIONS)
-    }
-
-    fn is_over(&self, now: u64) -> bool {
-        let patience = self.patience();
-        self.active.load(Ordering::Acquire) == 0
-            && now > self.seen.load(Ordering::Relaxed) + patience
-            && now >= self.refused_until.load(Ordering::Relaxed)
-    }
-}
-
-impl SessionUse {
-    fn new(session: &Arc<Session>, began: Instant) -> Self {
-        session.active.fetch_add(1, Ordering::AcqRel);
-        Self {
-            session: session.clone(),
-            began,
-        }
-    }
-
-    /// The session.
-    pub fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-}
-
-impl RequestObserver for SessionUse {
-    fn ended(&self, record: &AccessRecord) {
-        if !self.session.served.load(Ordering::Relaxed) {
-            // Nobody has the stream: the player has not come to watch, and begins anew when it asks again.
-            self.session.target.store(0, Ordering::Relaxed);
-        }
-        self.session
-            .bytes
-            .fetch_add(record.bytes, Ordering::Relaxed);
-        if let Some(watch) = &*self.session.watch.lock() {
-            watch.add(record.bytes);
-        }
-    }
-}
-
-impl Drop for SessionUse {
-    fn drop(&mut self) {
-        let now = ms(self.began.elapsed());
-        self.session.seen.fetch_max(now, Ordering::Relaxed);
-        self.session.active.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Sessions {
@@ -645,150 +474,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hooks::stops::Stops;
-    use crate::hooks::viewer::ServerIds;
-
-    fn stops() -> Arc<Stops> {
-        let ids = ServerIds {
-            server_id: String::new(),
-            service_id: String::new(),
-        };
-        let urls = crate::config::HookList::parse("http://127.0.0.1:1/")
-            .unwrap()
-            .0;
-        Stops::new(urls, Duration::from_secs(1), Arc::new(ids))
-    }
-
-    fn stream(name: &str) -> StreamUrl {
-        StreamUrl::parse(&format!("v/live/{name}")).unwrap()
-    }
-
-    fn enter(sessions: &Sessions, stops: &Arc<Stops>, name: Option<&str>) -> Arc<Session> {
-        let number = sessions.next_number();
-        let viewer = Viewer {
-            client_id: format!("p-h{number}"),
-            ip: [192, 0, 2, 1].into(),
-            stream: stream("a"),
-            host: String::new(),
-            param: String::new(),
-            page_url: String::new(),
-        };
-        let watch = Watch::new(viewer.clone(), stops.clone());
-        sessions
-            .enter(number, viewer, watch, name)
-            .session()
-            .clone()
-    }
-
-    fn is_known(sessions: &Sessions, name: &str, of: Option<&str>) -> bool {
-        let stream = of.map(stream);
-        matches!(sessions.find(name, stream.as_ref()), Known::Session(_))
-    }
-
-    #[test]
-    fn a_session_is_known_by_its_names_for_its_stream() {
-        let (sessions, stops) = (Sessions::with_max(10, None), stops());
-        let one = enter(&sessions, &stops, Some("came-with"));
-        assert_eq!(one.id().len(), ID_LENGTH);
-        let known = |name: &str, of| is_known(&sessions, name, of);
-        assert!(known(one.id(), None) && known(one.id(), Some("a")));
-        assert!(!known(one.id(), Some("b")), "another stream");
-        assert!(known("came-with", Some("a")));
-        assert!(!known("came-with", None), "its segments have the id");
-        sessions.learn(&one, "ctx", &stream("a"));
-        assert!(known("ctx", None) && known("ctx", Some("a")));
-        sessions.allow(&one, one.id(), &stream("b"));
-        assert!(known(one.id(), Some("b")));
-        let other = enter(&sessions, &stops, Some("ctx"));
-        assert_ne!(one.id(), other.id());
-        sessions.kick("p-h2");
-        assert!(known("ctx", None), "a name stays its session's");
-        for n in 0..2 * MAX_NAMES {
-            sessions.learn(&one, &n.to_string(), &stream("a"));
-        }
-        assert!(sessions.table.lock().names.len() <= 2 * MAX_NAMES);
-        sessions.end();
-        drop((one, other)); // as requests that are being answered
-        assert_eq!(stops.waiting(), 2);
-    }
-
-    #[test]
-    fn who_does_not_ask_for_three_target_durations_has_left() {
-        let (sessions, stops) = (Sessions::with_max(10, None), stops());
-        let (idle, busy) = (
-            enter(&sessions, &stops, None),
-            enter(&sessions, &stops, None),
-        );
-        idle.set_target(Duration::from_secs(2));
-        assert!(!idle.is_over(sessions.now() + 5900) && idle.is_over(sessions.now() + 6100));
-        let Known::Session(held) = sessions.find(busy.id(), None) else {
-            panic!("it is there")
-        };
-        assert!(!busy.is_over(u64::MAX), "a request is being answered");
-        drop(held);
-        assert!(busy.is_over(sessions.now() + 31_000));
-        sessions.sweep();
-        assert_eq!(sessions.views(None).len(), 2);
-        sessions.kick("p-h1").unwrap();
-        assert!(sessions.kick("p-h1").is_none() && sessions.kick("p-h9").is_none());
-        assert_eq!((sessions.views(None).len(), stops.waiting()), (1, 1));
-        assert!(matches!(sessions.find(idle.id(), None), Known::Refused));
-        assert!(!idle.is_over(sessions.now() + 50_000) && idle.is_over(sessions.now() + 61_000));
-    }
-
-    #[test]
-    fn another_process_goes_on_with_a_session() {
-        let (old, new, stops) = (
-            Sessions::with_max(10, None),
-            Sessions::with_max(10, None),
-            stops(),
-        );
-        let one = enter(&old, &stops, Some("came-with"));
-        old.learn(&one, "ctx", &stream("a"));
-        one.bytes.store(7, Ordering::Relaxed);
-        let text = serde_json::to_string(&old.records()).unwrap();
-        let late = enter(&old, &stops, None);
-        let records: Vec<SessionRecord> = serde_json::from_str(&text).unwrap();
-        assert_eq!(records.len(), 1);
-        old.leave_to_successor();
-        let resume = |viewer, ago, bytes| Watch::resume(viewer, stops.clone(), ago, bytes);
-        new.restore(&records[0], resume);
-        for (name, of) in [
-            (one.id(), None),
-            ("ctx", Some("a")),
-            ("came-with", Some("a")),
-        ] {
-            assert!(
-                is_known(&new, name, of) && is_known(&old, name, of),
-                "{name}"
-            );
-        }
-        assert_eq!(new.views(None)[0].bytes, 7);
-        assert_eq!(new.views(None)[0].viewer.client_id, "p-h1");
-        drop((one, late));
-        old.end();
-        assert_eq!(stops.waiting(), 1, "the late one's");
-        new.end();
-        assert_eq!(stops.waiting(), 2);
-        new.restore(&SessionRecord::default(), resume);
-        assert!(new.views(None).is_empty(), "it is no session");
-    }
-
-    #[test]
-    fn the_oldest_make_room_and_have_left_then() {
-        let (sessions, stops) = (Sessions::with_max(3, None), stops());
-        let all: Vec<_> = (0..3).map(|_| enter(&sessions, &stops, None)).collect();
-        all[0].seen.store(7, Ordering::Relaxed);
-        all[1].seen.store(0, Ordering::Relaxed);
-        all[2].seen.store(5, Ordering::Relaxed);
-        let id = all[1].id().to_owned();
-        drop(all);
-        enter(&sessions, &stops, None);
-        assert!(!is_known(&sessions, &id, None));
-        assert_eq!((sessions.views(None).len(), stops.waiting()), (3, 1));
-        let table = sessions.table.lock();
-        assert_eq!(table.names.len(), 6);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Asking the hooks whether a player may watch, before anything is asked or given on its behalf.
 
-use crate::hooks::sessions::{Known, SessionUse, Sessions};
+use crate::hooks::session::SessionUse;
+use crate::hooks::sessions::{Known, Sessions};
 use crate::hooks::{Admission, Hooks, Viewer};
 use crate::http::head::{RequestHead, host_name};
 use crate::http::query::{query_value, split_viewer, without_spbhid};

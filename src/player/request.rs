@@ -2,7 +2,7 @@
 
 use crate::cache::freshness::{is_plain, may_take_stored};
 use crate::cache::key::Key;
-use crate::hooks::sessions::Session;
+use crate::hooks::session::Session;
 use crate::http::query::{own_session, query_value, without_spbhid};
 use crate::player::context::PlayerContext;
 use crate::player::hls::session::stream_of;

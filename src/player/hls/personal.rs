@@ -2,7 +2,7 @@
 //! id replaces.
 
 use crate::hooks::Hooks;
-use crate::hooks::sessions::Session;
+use crate::hooks::session::Session;
 use crate::http::Headers;
 use crate::http::head::RequestHead;
 use crate::player::context::PlayerContext;
