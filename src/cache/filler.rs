@@ -112,3 +112,48 @@ impl Drop for End<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::table::TableLookup;
+    use crate::http::head::parse;
+    use crate::stream::url::StreamUrl;
+    use std::time::Duration;
+
+    #[test]
+    fn a_short_body_ends_the_attempts_that_hang() {
+        let stream = StreamUrl::parse("a.example/live/a").unwrap();
+        let head = parse(b"GET /live/a-1.ts HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        let key = Key::segment(&stream, &head);
+        let table = Arc::new(CacheTable::new(100_000, 10));
+        let TableLookup::First(entry) = table.enter(&key, None) else {
+            panic!("nobody has asked before");
+        };
+        let (hung, attempt) = (entry.begin_attempt(), entry.begin_attempt());
+        assert!(entry.claim());
+        let filler = Filler {
+            reservation: table.reserve(&key, 5).unwrap(),
+            table: table.clone(),
+            entry: entry.clone(),
+            attempt: attempt.clone(),
+            shared: SharedHead {
+                status: 200,
+                headers: Arc::default(),
+                length: 5,
+                origin: None,
+                address: String::new(),
+                pin: None,
+                came: Instant::now(),
+                age: Duration::ZERO,
+                keep: Retention::AfterTheEnd(Duration::ZERO),
+            },
+            body: OriginBody::whole(b"short"),
+            key,
+        };
+        // All of it, before anybody else gets to the entry.
+        filler.run();
+        assert!(entry.is_over());
+        assert!(hung.is_cancelled() && !attempt.is_cancelled());
+    }
+}

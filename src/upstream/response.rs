@@ -46,6 +46,19 @@ impl OriginBody {
     }
 }
 
+#[cfg(test)]
+impl OriginBody {
+    /// A body that has come as a whole, without an origin.
+    pub fn whole(bytes: &[u8]) -> Self {
+        Self {
+            again: None,
+            reader: ureq::Body::builder().data(bytes).into_reader(),
+            stall: Duration::from_secs(60),
+            end: None,
+        }
+    }
+}
+
 impl Read for OriginBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(again) = &mut self.again {
