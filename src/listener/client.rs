@@ -29,6 +29,8 @@ const FILE_PART: u64 = 64 * 1024;
 pub struct ReceivedRequest {
     pub head: Arc<RequestHead>,
     pub body: Vec<u8>,
+    /// Whether the answer may take for ever, as the handler behind the queue says.
+    pub is_long: bool,
     /// The request's id, as the player and the log see it.
     pub id: RequestId,
     /// When its head was whole.

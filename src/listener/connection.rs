@@ -10,7 +10,7 @@ use crate::listener::last_head::LastHead;
 use crate::listener::proxy_protocol::{self, Parsed};
 use crate::listener::socket::wait_for;
 use crate::listener::tls::TlsAcceptor;
-use crate::listener::transport::Seen;
+use crate::listener::transport::{Seen, Transport};
 use log::{debug, warn};
 use rustix::event::PollFlags;
 use socket2::SockRef;
@@ -35,6 +35,8 @@ const PLAIN: Rejection = Rejection {
     status: 400,
     message: "This port speaks HTTPS: the URL has to begin with https://",
 };
+/// A connection that is idle for less than this has its whole idle time before it.
+const JUST_NOW: Duration = Duration::from_millis(10);
 /// First size of the head buffer, in bytes; most heads fit.
 const FIRST_READ: usize = 2048;
 
@@ -86,6 +88,7 @@ impl<'a> Connection<'a> {
 
     /// Serves the connection until it ends.
     pub(super) fn run(mut self) {
+        self.client.transport().set_idle_timeout(self.idle_timeout);
         if self.is_announced
             && let Err(why) = self.read_announcement()
         {
@@ -100,7 +103,7 @@ impl<'a> Connection<'a> {
         loop {
             match self.next_request() {
                 Ok(request) => {
-                    let long = self.queue.is_long(&request.head);
+                    let long = request.is_long;
                     if long || self.unread.capacity() > FIRST_READ {
                         self.hold_little();
                     }
@@ -250,6 +253,7 @@ impl<'a> Connection<'a> {
         };
         let id = self.ids.next();
         Ok(ReceivedRequest {
+            is_long: self.queue.is_long(&head),
             head,
             body,
             id,
@@ -311,24 +315,36 @@ impl<'a> Connection<'a> {
             let Phase::Idle(since) = self.client.phase() else {
                 return Err(NoHead::Gone);
             };
-            let left = self.idle_timeout.saturating_sub(since.elapsed());
-            match self.read_more(left, head::MAX_HEAD + 1) {
-                Ok(0) | Err(_) => return Err(NoHead::Gone),
-                Ok(_) => {}
+            let idle = since.elapsed();
+            let left = self.idle_timeout.saturating_sub(idle);
+            let got = match idle < JUST_NOW {
+                // A client that has got its response a moment ago sends its next request only later.
+                true => self.read(head::MAX_HEAD + 1, |transport, room| {
+                    transport.receive_later(room, left)
+                }),
+                false => self.read_more(left, head::MAX_HEAD + 1),
+            };
+            if matches!(got, Ok(0) | Err(_)) {
+                return Err(NoHead::Gone);
             }
         }
         Ok(())
     }
 
-    /// Reads what there is into `unread`, up to `most` bytes in all; 0 is the end.
+    /// Reads what there is into `unread`, up to `most` bytes in all, waiting for `time`; 0 is the end.
     fn read_more(&mut self, time: Duration, most: usize) -> io::Result<usize> {
+        self.read(most, |transport, room| transport.receive(room, time))
+    }
+
+    fn read(
+        &mut self,
+        most: usize,
+        receive: impl FnOnce(&Transport, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let held = self.unread.len();
         let room = (held * 2).max(FIRST_READ).min(most.max(held + 1));
         self.unread.resize(room, 0);
-        let got = self
-            .client
-            .transport()
-            .receive(&mut self.unread[held..], time);
+        let got = receive(self.client.transport(), &mut self.unread[held..]);
         self.unread
             .truncate(held + got.as_ref().map_or(0, |got| *got));
         got

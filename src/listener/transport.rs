@@ -4,10 +4,11 @@ use crate::listener::socket::{receive, wait_for};
 use crate::listener::tls::{Arrived, TlsSession};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the connection's thread sees of its client while a worker has it.
@@ -25,6 +26,8 @@ pub(super) enum Seen {
 pub(super) struct Transport {
     socket: TcpStream,
     tls: OnceLock<Box<TlsSession>>,
+    /// Whether the system itself ends a blocking call to receive after the idle timeout.
+    is_timed: AtomicBool,
 }
 
 impl Transport {
@@ -33,7 +36,15 @@ impl Transport {
         Self {
             socket,
             tls: OnceLock::new(),
+            is_timed: AtomicBool::new(false),
         }
+    }
+
+    /// Tells the system how long [`Transport::receive_later`] may wait.
+    pub fn set_idle_timeout(&self, time: Duration) {
+        // An error is a socket that is gone; it is seen as soon as it is read.
+        let is_timed = self.socket.set_read_timeout(Some(time)).is_ok();
+        self.is_timed.store(is_timed, Ordering::Relaxed);
     }
 
     /// Has all bytes go by TLS from now on; the handshake is over.
@@ -72,6 +83,30 @@ impl Transport {
         }
     }
 
+    /// As [`Transport::receive`], for bytes of which most times none have come yet: one system call instead of three, two
+    /// by TLS. `time` is the idle timeout, or a moment less.
+    ///
+    /// # Errors
+    /// As [`Transport::receive`].
+    pub fn receive_later(&self, buffer: &mut [u8], time: Duration) -> io::Result<usize> {
+        let began = Instant::now();
+        match self.tls.get() {
+            None if self.is_timed.load(Ordering::Relaxed) => {
+                match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                    Ok((got, _)) => return Ok(got),
+                    Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            None => {}
+            Some(tls) if tls.has_waiting() => {}
+            // What it waited for is seen by receiving it.
+            Some(_) => drop(wait_for(&self.socket, PollFlags::IN, Some(time))?),
+        }
+        self.receive(buffer, time.saturating_sub(began.elapsed()))
+    }
+
     /// Sends what the socket takes now, and never waits. Returns how many bytes of `parts` that was; whoever has more
     /// to send comes again with the bytes after those.
     ///
@@ -91,7 +126,7 @@ impl Transport {
     pub fn has_unread(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         self.has_waiting()
-            || matches!(rustix::net::recv(&self.socket, &mut [0; 1], flags), Ok((got, _)) if got > 0)
+            || matches!(recv(&self.socket, &mut [0; 1], flags), Ok((got, _)) if got > 0)
     }
 
     /// Whether bytes of a request have been read from the socket and wait to be received.

@@ -1,6 +1,6 @@
 //! Elastic workers: made as jobs come, up to a bound; idle ones end.
 
-use crate::runtime::threads;
+use crate::runtime::{sys, threads};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +18,8 @@ pub struct Pool<J: Send + 'static> {
     most: usize,
     stack: usize,
     idle: Duration,
+    /// Whether the workers wait their turn when they wake up: [`sys::schedule_as_batch`].
+    is_batch: bool,
     serve: Box<dyn Fn(J) + Send + Sync>,
     state: Mutex<PoolState<J>>,
 }
@@ -46,7 +48,21 @@ impl<J: Send + 'static> Pool<J> {
         stack: usize,
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Self::with_idle_time(name, most, stack, IDLE, serve)
+        Arc::new(Self::with_idle_time(name, most, stack, IDLE, serve))
+    }
+
+    /// The same for many small jobs at once: a worker that gets one does not interrupt what runs.
+    pub fn batch(
+        name: &'static str,
+        most: usize,
+        stack: usize,
+        serve: impl Fn(J) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let pool = Self::with_idle_time(name, most, stack, IDLE, serve);
+        Arc::new(Self {
+            is_batch: true,
+            ..pool
+        })
     }
 
     fn with_idle_time(
@@ -55,19 +71,20 @@ impl<J: Send + 'static> Pool<J> {
         stack: usize,
         idle: Duration,
         serve: impl Fn(J) + Send + Sync + 'static,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Self {
+        Self {
             name,
             most,
             stack,
             idle,
+            is_batch: false,
             serve: Box::new(serve),
             state: Mutex::new(PoolState {
                 workers: 0,
                 made: 0,
                 idle: Vec::new(),
             }),
-        })
+        }
     }
 
     /// Gives the job to an idle worker or to a new one, at once.
@@ -100,6 +117,9 @@ impl<J: Send + 'static> Pool<J> {
         let spare = inbox.clone();
         let pool = self.clone();
         let spawned = threads::spawn(self.name, self.stack, move || {
+            if pool.is_batch {
+                sys::schedule_as_batch(false);
+            }
             pool.work(number, &jobs, &inbox);
         });
         match spawned {
@@ -219,7 +239,7 @@ mod tests {
     #[test]
     fn idle_workers_end() {
         let idle = Duration::from_millis(30);
-        let pool = Pool::with_idle_time("test", 10, STACK, idle, |()| {});
+        let pool = Arc::new(Pool::with_idle_time("test", 10, STACK, idle, |()| {}));
         for _ in 0..5 {
             assert!(pool.run(()).is_ok());
         }
@@ -245,9 +265,15 @@ mod tests {
     fn no_job_is_lost_however_they_come() {
         let (done, outcomes) = unbounded();
         let idle = Duration::from_millis(1); // so that ending and taking race
-        let pool = Pool::with_idle_time("test", 8, STACK, idle, move |n: u32| {
-            done.send(n).unwrap();
-        });
+        let pool = Arc::new(Pool::with_idle_time(
+            "test",
+            8,
+            STACK,
+            idle,
+            move |n: u32| {
+                done.send(n).unwrap();
+            },
+        ));
         let mut taken = 0;
         for n in 0..2000 {
             taken += u32::from(pool.run(n).is_ok());

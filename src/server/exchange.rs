@@ -38,6 +38,7 @@ impl Exchange {
             body,
             id,
             since,
+            ..
         } = received;
         let record = context.record(id, client.peer(), Some(&*head), since);
         let keep_alive = head.keep_alive;
@@ -75,6 +76,7 @@ impl Exchange {
         let request = ReceivedRequest {
             head: self.head.clone(),
             body: std::mem::take(&mut self.body),
+            is_long: false, // only short requests are tried on their connection's thread
             id,
             since: self.record.since,
         };

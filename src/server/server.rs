@@ -6,6 +6,7 @@ use crate::listener::{
 };
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::Permit;
+use crate::runtime::sys;
 use crate::server::context::ServerContext;
 use crate::server::exchange::Exchange;
 use crate::server::response::{ResponseHead, error_bytes};
@@ -101,9 +102,9 @@ impl Server {
         clients: Arc<ConnectionTable>,
         bounds: Bounds,
     ) -> io::Result<Arc<Self>> {
-        let pool = |name, most| {
+        let serve = || {
             let (handler, context, clients) = (handler.clone(), context.clone(), clients.clone());
-            Pool::new(name, most, bounds.stack, move |job: Job| {
+            move |job: Job| {
                 // Nothing is written to tiny_http; dropping its writer lets the next one have it. It
                 // comes first: a request that is dropped whole is answered by tiny_http, into a
                 // socket that nobody reads.
@@ -116,12 +117,13 @@ impl Server {
                 };
                 let exchange = Exchange::new(received, client, context.clone());
                 handler.handle(exchange.with_permit(job.permit));
-            })
+            }
         };
+        let stack = bounds.stack;
         Ok(Arc::new(Self {
             private: Mutex::new(Private::new()?),
-            short: pool("short", bounds.short),
-            long: pool("stream search", bounds.long),
+            short: Pool::batch("short", bounds.short, stack, serve()),
+            long: Pool::new("stream search", bounds.long, stack, serve()),
             context,
             handler,
             clients,
@@ -130,6 +132,7 @@ impl Server {
 
     /// The accept loop: hands requests to workers until the server closes.
     pub fn run(&self) {
+        sys::schedule_as_batch(false);
         while !self.is_closing() || !self.clients.is_finished() {
             let tiny = self.private().tiny.clone();
             match tiny.recv_timeout(Duration::from_secs(1)) {
@@ -173,7 +176,7 @@ impl Server {
             warn!("a request without a client came to the private server");
             return;
         };
-        let is_long = |received: &ReceivedRequest| self.handler.is_long(&received.head);
+        let is_long = |received: &ReceivedRequest| received.is_long;
         let connected = self.clients.get(client);
         let long = connected.and_then(|client| client.with_request(is_long)) == Some(true);
         let (pool, permit) = if long {
@@ -218,8 +221,7 @@ impl Server {
 
     /// Answers a short request on this thread where its answer is in memory; returns whether that was so.
     fn answers_now(&self, client: &Arc<ClientConnection>) -> bool {
-        let is_long = |received: &ReceivedRequest| self.handler.is_long(&received.head);
-        if client.with_request(is_long).unwrap_or(true) {
+        if client.with_request(|it| it.is_long).unwrap_or(true) {
             return false;
         }
         self.answered_now(client)
@@ -346,8 +348,19 @@ impl RequestQueue for Server {
 impl Private {
     fn new() -> io::Result<Self> {
         let (listener, address, directory) = listen()?;
-        let tiny = tiny_http::Server::from_listener(listener, None)
-            .map_err(|error| io::Error::other(format!("the private server: {error}")))?;
+        // tiny_http's threads have the scheduling policy of the thread that starts them.
+        let start = || {
+            sys::schedule_as_batch(true);
+            tiny_http::Server::from_listener(listener, None)
+        };
+        let started = thread::scope(|scope| {
+            let starter = thread::Builder::new().spawn_scoped(scope, start)?;
+            starter
+                .join()
+                .map_err(|_| io::Error::other("it panicked while it began"))
+        })?;
+        let tiny =
+            started.map_err(|error| io::Error::other(format!("the private server: {error}")))?;
         let connect = || Ok(Arc::new(Mutex::new(UnixStream::connect_addr(&address)?)));
         let gates = (0..GATES).map(|_| connect()).collect::<io::Result<_>>();
         if let Some(directory) = directory {

@@ -21,6 +21,7 @@ fn pair() -> (ClientConnection, TcpStream) {
 
 fn request() -> ReceivedRequest {
     ReceivedRequest {
+        is_long: false,
         head: Arc::new(parse(b"GET /live/a.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap()),
         body: Vec::new(),
         id: RequestIds::new("x").next(),
