@@ -1,6 +1,6 @@
 //! Elastic workers: made as jobs come, up to a bound; idle ones end.
 
-use crate::runtime::{sys, threads};
+use crate::runtime::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 use parking_lot::{Mutex, MutexGuard};
@@ -18,7 +18,7 @@ pub struct Pool<J: Send + 'static> {
     most: usize,
     stack: usize,
     idle: Duration,
-    /// Whether the workers wait their turn when they wake up: [`sys::schedule_as_batch`].
+    /// Whether the workers wait their turn when they wake up: [`threads::schedule_as_batch`].
     is_batch: bool,
     serve: Box<dyn Fn(J) + Send + Sync>,
     state: Mutex<PoolState<J>>,
@@ -118,7 +118,7 @@ impl<J: Send + 'static> Pool<J> {
         let pool = self.clone();
         let spawned = threads::spawn(self.name, self.stack, move || {
             if pool.is_batch {
-                sys::schedule_as_batch(false);
+                threads::schedule_as_batch();
             }
             pool.work(number, &jobs, &inbox);
         });

@@ -1,12 +1,26 @@
 //! Threads for the requests of strangers: never more than the process can bear.
 
 use crate::runtime::semaphore::Semaphore;
+use crate::runtime::sys;
+use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
 /// A permit for each thread of [`spawn`], for as long as it lives.
 static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Semaphore::new(usize::MAX));
+
+thread_local! {
+    /// Whether this thread waits its turn by [`schedule_as_batch`].
+    static IS_BATCH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the calling thread wait its turn when it wakes up, for throughput: see [`sys::schedule_as_batch`].
+pub fn schedule_as_batch() {
+    if sys::schedule_as_batch() {
+        IS_BATCH.set(true);
+    }
+}
 
 /// Sets how many threads of [`spawn`] may be alive at once.
 ///
@@ -61,11 +75,16 @@ fn spawn_in(
         let why = "as many threads as the memory mappings allow (vm.max_map_count)";
         io::Error::new(io::ErrorKind::WouldBlock, why)
     })?;
+    let is_batch = IS_BATCH.get();
     thread::Builder::new()
         .name(name.to_owned())
         .stack_size(stack)
         .spawn(move || {
             let _permit = permit;
+            // A worker for streams, which are to be on time, is started by the accept loop.
+            if is_batch {
+                sys::schedule_as_usual();
+            }
             work();
         })
         .map(drop)
@@ -74,6 +93,30 @@ fn spawn_in(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The scheduling policy of the calling thread, by proc(5): the 41st value of `stat`.
+    fn policy() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        let mut values = behind_name.split_ascii_whitespace();
+        values.nth(41 - 3).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_thread_that_waits_its_turn_starts_threads_that_do_not() {
+        let (tell, told) = channel();
+        let threads = Semaphore::new(10);
+        let starts = thread::spawn(move || {
+            schedule_as_batch();
+            tell.send(policy()).unwrap();
+            spawn_in(&threads, "usual", 64 * 1024, move || {
+                tell.send(policy()).unwrap();
+            })
+        });
+        starts.join().unwrap().unwrap();
+        let policies: Vec<_> = told.iter().collect();
+        assert_eq!(policies, [libc::SCHED_BATCH, libc::SCHED_OTHER]);
+    }
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use crate::listener::{
 };
 use crate::runtime::pool::Pool;
 use crate::runtime::semaphore::Permit;
-use crate::runtime::sys;
+use crate::runtime::threads;
 use crate::server::context::ServerContext;
 use crate::server::exchange::Exchange;
 use crate::server::response::{ResponseHead, error_bytes};
@@ -132,7 +132,7 @@ impl Server {
 
     /// The accept loop: hands requests to workers until the server closes.
     pub fn run(&self) {
-        sys::schedule_as_batch(false);
+        threads::schedule_as_batch();
         while !self.is_closing() || !self.clients.is_finished() {
             let tiny = self.private().tiny.clone();
             match tiny.recv_timeout(Duration::from_secs(1)) {
@@ -350,7 +350,7 @@ impl Private {
         let (listener, address, directory) = listen()?;
         // tiny_http's threads have the scheduling policy of the thread that starts them.
         let start = || {
-            sys::schedule_as_batch(true);
+            threads::schedule_as_batch();
             tiny_http::Server::from_listener(listener, None)
         };
         let started = thread::scope(|scope| {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::certificate::Certificate;
 use crate::proxies::{Cache, Proxy};
 use crate::system::free_port;
 use crate::{Result, nginx};
@@ -10,11 +11,40 @@ use crate::{Result, nginx};
 /// Puts nginx in front of the first origin; any other is a spare one.
 pub fn start(origins: &[SocketAddr], cache: Cache, directory: &Path) -> Result<Proxy> {
     let port = free_port()?;
-    let server = nginx::start(directory, port, &http(port, origins, cache, directory))?;
+    let server = nginx::start(directory, port, &http(port, origins, cache, "", directory))?;
     Ok(Proxy::peer(port, server))
 }
 
-fn http(port: u16, origins: &[SocketAddr], cache: Cache, directory: &Path) -> String {
+/// Puts nginx with its cache in front of an origin; it speaks TLS at `secure_port` besides.
+pub fn start_secured(
+    origin: SocketAddr,
+    secure_port: u16,
+    certificate: &Certificate,
+    directory: &Path,
+) -> Result<Proxy> {
+    let port = free_port()?;
+    let secured = format!(
+        "listen 127.0.0.1:{secure_port} ssl reuseport backlog=4096;
+            ssl_certificate {};
+            ssl_certificate_key {};
+            ssl_protocols TLSv1.2 TLSv1.3;
+            ssl_session_cache shared:tls:10m;",
+        certificate.chain.display(),
+        certificate.key.display()
+    );
+    let http = http(port, &[origin], Cache::On, &secured, directory);
+    let server = nginx::start(directory, port, &http)?;
+    Ok(Proxy::peer(port, server))
+}
+
+/// The configuration; `secured` is what the server has besides to speak TLS.
+fn http(
+    port: u16,
+    origins: &[SocketAddr],
+    cache: Cache,
+    secured: &str,
+    directory: &Path,
+) -> String {
     let (storage, segments, playlists) = match cache {
         Cache::Off => (String::new(), "", ""),
         Cache::On => (
@@ -51,6 +81,7 @@ fn http(port: u16, origins: &[SocketAddr], cache: Cache, directory: &Path) -> St
         proxy_max_temp_file_size {temp_file};
         server {{
             listen 127.0.0.1:{port} reuseport backlog=4096;
+            {secured}
             location / {{ proxy_pass http://origin; }}
             location ~ \.ts$ {{ {segments} proxy_pass http://origin; }}
             location ~ \.m3u8$ {{ {playlists} proxy_pass http://origin; }}

@@ -22,6 +22,8 @@ pub enum LoadKind {
     Growth,
     /// Hot segments and playlists out of memory, and the origin's requests for a segment with 1000 viewers.
     Cache,
+    /// Hot segments and playlists out of memory, by TLS.
+    Tls,
     /// One live FLV stream with 1, 500, 1500 and 4000 viewers.
     Channel,
     /// 1500 live FLV streams with one viewer each.

@@ -6,6 +6,7 @@
 
 mod audience;
 mod cached;
+mod certificate;
 mod children;
 mod chunks;
 mod clock;
@@ -35,6 +36,7 @@ mod players;
 mod procfs;
 mod proxies;
 mod report;
+mod secured;
 mod startup;
 mod system;
 mod table;
@@ -92,6 +94,7 @@ fn run(options: &Options) -> Result<Report<'_>> {
             LoadKind::Live => plain::live(&mut report)?,
             LoadKind::Growth => growth::measure(&mut report)?,
             LoadKind::Cache => cached::measure(&mut report)?,
+            LoadKind::Tls => secured::measure(&mut report)?,
             LoadKind::Channel => live_flv::channel(&mut report)?,
             LoadKind::Streams => live_flv::streams(&mut report)?,
             LoadKind::Late => late::measure(&mut report)?,

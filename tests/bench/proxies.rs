@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::certificate::Certificate;
 use crate::children::Server;
 use crate::system::{self, free_port, loopback};
 use crate::{Result, haproxy, nginx_peer};
@@ -107,6 +108,29 @@ pub fn start(target: Target, origin: SocketAddr, cache: Cache, directory: &Path)
         Target::Nginx => nginx_peer::start(&[origin], cache, directory),
         Target::Haproxy => haproxy::start(&[origin], directory),
     }
+}
+
+/// Puts our proxy or nginx in front of one origin, with a cache, and gives where each speaks TLS besides.
+pub fn start_secured(
+    target: Target,
+    origin: SocketAddr,
+    certificate: &Certificate,
+    directory: &Path,
+) -> Result<(Proxy, SocketAddr)> {
+    let port = free_port()?;
+    let proxy = match target {
+        Target::Ours => {
+            let mut command = Command::new(OUR_BINARY);
+            command.env_clear();
+            command.env("PROXY_HTTPS_SERVER", format!("127.0.0.1:{port}"));
+            command.env("PROXY_HTTPS_CERT", &certificate.chain);
+            command.env("PROXY_HTTPS_KEY", &certificate.key);
+            start_ours(command, &[Origin::without_api(origin)], directory)?
+        }
+        Target::Nginx => nginx_peer::start_secured(origin, port, certificate, directory)?,
+        _ => return Err(format!("{target} is not compared by TLS")),
+    };
+    Ok((proxy, loopback(port)))
 }
 
 /// Puts nginx or HAProxy in front of an origin and a spare one, which is asked when the first one fails.
