@@ -3,6 +3,7 @@
 mod ending;
 mod log;
 mod packages;
+mod scheduling;
 mod start;
 mod stuck_log;
 pub mod upgrade;
