@@ -99,12 +99,31 @@ impl TlsSession {
         if state.waiting == 0 && state.look(socket)? == Arrived::Nothing {
             return Ok(None);
         }
-        if state.waiting == 0 {
-            return Ok(Some(0));
+        state.take(buffer).map(Some)
+    }
+
+    /// As [`TlsSession::receive_some`], where the caller has read from the socket already, without the lock: the first `got`
+    /// bytes of `buffer`, which are encrypted. 0 is the end of the connection.
+    ///
+    /// # Errors
+    /// As [`TlsSession::receive_some`].
+    pub fn receive_read(
+        &self,
+        socket: &TcpStream,
+        buffer: &mut [u8],
+        got: usize,
+    ) -> io::Result<Option<usize>> {
+        let mut state = self.lock();
+        state.is_ended |= got == 0;
+        let mut encrypted = buffer.get(..got).unwrap_or_default();
+        while !encrypted.is_empty() && !state.is_ended {
+            state.connection.read_tls(&mut encrypted)?;
+            state.process(socket)?;
         }
-        let got = state.connection.reader().read(buffer)?;
-        state.waiting = state.waiting.saturating_sub(got);
-        Ok(Some(got))
+        match (state.waiting, state.is_ended) {
+            (0, false) => Ok(None),
+            _ => state.take(buffer).map(Some),
+        }
     }
 
     /// Reads one portion of what has come and does not wait.
@@ -186,6 +205,16 @@ impl TlsSession {
 }
 
 impl SessionState {
+    /// Takes decrypted bytes; 0 where none wait.
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.waiting == 0 {
+            return Ok(0);
+        }
+        let got = self.connection.reader().read(buffer)?;
+        self.waiting = self.waiting.saturating_sub(got);
+        Ok(got)
+    }
+
     /// Reads one portion of what has come. Is not called while bytes wait: rustls bounds how many may.
     fn look(&mut self, socket: &TcpStream) -> io::Result<Arrived> {
         if self.waiting > 0 {

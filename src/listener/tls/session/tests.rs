@@ -170,3 +170,78 @@ fn a_request_a_goodbye_and_garbage_are_told_apart() {
     let error = client.read(&mut [0; 1]).unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
 }
+
+#[test]
+fn bytes_that_the_caller_has_read_are_decrypted_whatever_records_they_are() {
+    let wait_all = |socket: &TcpStream, buffer: &mut [u8]| {
+        wait_for(socket, PollFlags::IN, Some(Duration::from_secs(20))).unwrap();
+        NonBlocking(socket).read(buffer).unwrap()
+    };
+    let (session, socket, mut client) = pair();
+    let mut buffer = [0; 4096];
+    client.write_all(b"GET").unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    let taken = session.receive_read(&socket, &mut buffer, got).unwrap();
+    assert_eq!((taken, &buffer[..3]), (Some(3), &b"GET"[..]));
+    // Half a record, and then its rest.
+    client.write_all(b" /").unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    let mut half = buffer;
+    assert_eq!(
+        session.receive_read(&socket, &mut half, got / 2).unwrap(),
+        None
+    );
+    buffer.copy_within(got / 2..got, 0);
+    let taken = session
+        .receive_read(&socket, &mut buffer, got - got / 2)
+        .unwrap();
+    assert_eq!((taken, &buffer[..2]), (Some(2), &b" /"[..]));
+    // More than the caller has room for waits.
+    client.write_all(b"live/a").unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    let mut small = [0; 64];
+    small[..got].copy_from_slice(&buffer[..got]);
+    assert_eq!(
+        session
+            .receive_read(&socket, &mut small[..got], got)
+            .unwrap(),
+        Some(6)
+    );
+    // What TLS needs for itself is no byte of a request.
+    client.conn.refresh_traffic_keys().unwrap();
+    client.conn.complete_io(&mut client.sock).unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    assert_eq!(
+        session.receive_read(&socket, &mut buffer, got).unwrap(),
+        None
+    );
+    // Bytes with a goodbye behind them, and the goodbye.
+    client.write_all(b"x").unwrap();
+    client.conn.send_close_notify();
+    client.conn.complete_io(&mut client.sock).unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    assert_eq!(
+        session.receive_read(&socket, &mut buffer, got).unwrap(),
+        Some(1)
+    );
+    while session.look(&socket) != Arrived::End {}
+    assert_eq!(session.receive_some(&socket, &mut buffer).unwrap(), Some(0));
+    // Garbage, and the end of the connection.
+    let (session, socket, mut client) = pair();
+    client.sock.write_all(&[23, 3, 3, 0, 64]).unwrap();
+    client.sock.write_all(&[7; 64]).unwrap();
+    let got = wait_all(&socket, &mut buffer);
+    let garbage = match session.receive_read(&socket, &mut buffer, got) {
+        Ok(None) => {
+            let got = wait_all(&socket, &mut buffer);
+            session.receive_read(&socket, &mut buffer, got)
+        }
+        early => early,
+    };
+    assert_eq!(garbage.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    let (session, socket, _client) = pair();
+    assert_eq!(
+        session.receive_read(&socket, &mut buffer, 0).unwrap(),
+        Some(0)
+    );
+}
