@@ -339,11 +339,14 @@ fn alone(
 /// Brings a redirect that stays on the origin back to this proxy.
 fn bring_back(context: &PlayerContext, exchange: &Exchange, fetched: &mut Fetched) {
     let (head, public) = (&exchange.head, context.public_url.as_ref());
-    let forwarded = context
+    let peer = exchange.peer().ip();
+    let forwarded = context.forwarding.public_host(&head.headers, peer);
+    let proto = context
         .forwarding
-        .public_host(&head.headers, exchange.peer().ip());
+        .proto(&head.headers, peer, exchange.scheme());
+    let hosts = PublicHosts::new(head.host.as_deref(), forwarded.as_deref());
     let redirect = Redirect {
-        hosts: &PublicHosts::new(head.host.as_deref(), forwarded.as_deref()).and(public),
+        hosts: &hosts.and(public).by(&proto),
         way_up: public.and_then(|url| url.way_up(head.path())),
         session: None,
     };

@@ -1,6 +1,7 @@
 //! Whose a URI is: this proxy's, or another server's.
 
 use crate::player::public_url::PublicUrl;
+use std::borrow::Cow;
 
 /// The names under which players reach this proxy: the request's `Host`, the public name that a trusted proxy in front
 /// tells of, and that of the settings.
@@ -11,6 +12,10 @@ pub struct PublicHosts<'a> {
     forwarded: Option<Authority<'a>>,
     /// The host of `PROXY_PUBLIC_URL`.
     told: Option<Authority<'a>>,
+    /// Whether `PROXY_PUBLIC_URL` is one of `https`.
+    is_told_secure: bool,
+    /// Whether the player came by `https`.
+    is_secure: bool,
 }
 
 impl<'a> PublicHosts<'a> {
@@ -31,13 +36,28 @@ impl<'a> PublicHosts<'a> {
             host: host.map(|host| Authority::of(host.as_bytes())),
             forwarded: forwarded.and_then(first),
             told: None,
+            is_told_secure: false,
+            is_secure: false,
         }
     }
 
     /// The same and the host of `PROXY_PUBLIC_URL`, where that is set.
     pub fn and(self, public: Option<&'a PublicUrl>) -> Self {
-        let told = public.map(|url| Authority::of(url.authority().as_bytes()));
-        Self { told, ..self }
+        Self {
+            told: public.map(|url| Authority::of(url.authority().as_bytes())),
+            is_told_secure: public.is_some_and(PublicUrl::is_secure),
+            ..self
+        }
+    }
+
+    /// The same for a player that came by the scheme `proto`: what the origin is told in `X-Forwarded-Proto`, the first
+    /// of several.
+    pub fn by(self, proto: &[u8]) -> Self {
+        let first = proto.split(|b| *b == b',').next().unwrap_or_default();
+        Self {
+            is_secure: first.trim_ascii().eq_ignore_ascii_case(b"https"),
+            ..self
+        }
     }
 
     /// Whether a request for the URI comes to this proxy: a relative reference that is no bare fragment, or one
@@ -58,23 +78,62 @@ impl<'a> PublicHosts<'a> {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https") => (&[b"443"], rest),
             Some(_) => return false,
         };
-        let Some(rest) = rest.strip_prefix(b"//") else {
+        let Some((_, asked, _)) = rest.strip_prefix(b"//").map(split_authority) else {
             return false;
         };
-        // Browsers take a backslash for a slash.
-        let end = rest.iter().position(|b| b"/?#\\".contains(b));
-        let authority = &rest[..end.unwrap_or(rest.len())];
-        let userinfo = authority
-            .iter()
-            .rposition(|b| *b == b'@')
-            .map_or(0, |at| at + 1);
-        let asked = Authority::of(&authority[userinfo..]);
         let own = |host: &Authority<'_>| asked.is(host, default_ports);
         let public = |host: &Authority<'_>| asked.may_be(host);
         self.host.as_ref().is_some_and(own)
             || self.told.as_ref().is_some_and(own)
             || self.forwarded.as_ref().is_some_and(public)
     }
+
+    /// A URI that [`PublicHosts::serves`], as the player can ask for it.
+    ///
+    /// Origins that do not heed `X-Forwarded-Proto` write `http://` and the host that the player asked for. A page on HTTPS
+    /// loads nothing by `http` (Mixed Content, W3C), and the port of HTTPS speaks nothing else: for a player that came by
+    /// HTTPS the URI becomes one of `https`. So does one to the host of `PROXY_PUBLIC_URL` where that is one of `https`. A
+    /// URI to another of this proxy's names stays.
+    pub fn for_player<'u>(&self, uri: &'u [u8]) -> Cow<'u, [u8]> {
+        let plain = split_scheme(uri).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"http"));
+        let Some((userinfo, asked, after)) = plain
+            .and_then(|(_, rest)| rest.strip_prefix(b"//"))
+            .map(split_authority)
+        else {
+            return uri.into();
+        };
+        let came_by = match (&self.forwarded, &self.host) {
+            (Some(public), _) if asked.may_be(public) => Some(public),
+            (None, Some(host)) if asked.is(host, &[b"80"]) => Some(host),
+            _ => None,
+        };
+        let told = self.told.as_ref().filter(|told| asked.is(told, &[b"80"]));
+        let name = came_by
+            .filter(|_| self.is_secure)
+            .or(told.filter(|_| self.is_told_secure));
+        let Some(name) = name else {
+            return uri.into();
+        };
+        // The port of the other scheme is not meant.
+        let port = asked.port.filter(|port| *port != b"80").or(name.port);
+        let mut out = [b"https://", userinfo, asked.host].concat();
+        if let Some(port) = port {
+            out.push(b':');
+            out.extend_from_slice(port);
+        }
+        out.extend_from_slice(after);
+        out.into()
+    }
+}
+
+/// Userinfo with its `@`, authority and the rest of what follows the two slashes of a URI.
+fn split_authority(text: &[u8]) -> (&[u8], Authority<'_>, &[u8]) {
+    // Browsers take a backslash for a slash.
+    let end = text.iter().position(|b| b"/?#\\".contains(b));
+    let (authority, after) = text.split_at(end.unwrap_or(text.len()));
+    let userinfo = authority.iter().rposition(|b| *b == b'@');
+    let (userinfo, authority) = authority.split_at(userinfo.map_or(0, |at| at + 1));
+    (userinfo, Authority::of(authority), after)
 }
 
 /// Scheme and rest of a URI that has one (RFC 3986 section 3.1).
@@ -211,6 +270,103 @@ mod tests {
             let hosts = PublicHosts::new(Some("10.0.0.1:18080"), Some(forwarded.as_bytes()));
             assert_eq!(hosts.serves(uri.as_bytes()), ours, "{forwarded} {uri}");
             assert!(hosts.serves(b"http://10.0.0.1:18080/a.ts"));
+        }
+    }
+
+    #[test]
+    fn who_came_by_https_gets_links_by_https() {
+        let secure = PublicUrl::new("https://tv.example.com/");
+        let plain = PublicUrl::new("http://tv.example.com/");
+        let inner = || PublicHosts::new(Some("10.0.0.1:18080"), Some(b"live.example.com"));
+        let own = |host| PublicHosts::new(Some(host), None);
+        let rows = [
+            (
+                own("h:18443").by(b"https"),
+                "http://h:18443/a?b#c",
+                "https://h:18443/a?b#c",
+            ),
+            (
+                own("h:18443").by(b"HTTPS, http"),
+                "HTTP://H:18443/a",
+                "https://H:18443/a",
+            ),
+            (own("h").by(b"https"), "http://h:80/a", "https://h/a"),
+            (own("h").by(b"https"), "http://u:p@h", "https://u:p@h"),
+            (
+                own("[::1]:1").by(b"https"),
+                "http://[::1]:1/a",
+                "https://[::1]:1/a",
+            ),
+            (
+                own("h:18443").by(b"https"),
+                "a?to=http://h:18443/",
+                "a?to=http://h:18443/",
+            ),
+            (own("h:18443").by(b"https"), "//h:18443/a", "//h:18443/a"),
+            (
+                own("h:18443").by(b"https"),
+                "https://h:18443/a",
+                "https://h:18443/a",
+            ),
+            (
+                own("h:18443").by(b"http"),
+                "http://h:18443/a",
+                "http://h:18443/a",
+            ),
+            (
+                own("h:18443").by(b"http, https"),
+                "http://h:18443/a",
+                "http://h:18443/a",
+            ),
+            (own("h:18443"), "http://h:18443/a", "http://h:18443/a"),
+            // Another server's.
+            (
+                own("h:18443").by(b"https"),
+                "http://h:8080/a",
+                "http://h:8080/a",
+            ),
+            (
+                own("h:18443").by(b"https"),
+                "http://other/a",
+                "http://other/a",
+            ),
+            // A server in front, which has the certificate.
+            (
+                inner().by(b"https"),
+                "http://live.example.com/a",
+                "https://live.example.com/a",
+            ),
+            (
+                inner().by(b"https"),
+                "http://live.example.com:80/a",
+                "https://live.example.com/a",
+            ),
+            (
+                inner().by(b"https"),
+                "http://10.0.0.1:18080/a",
+                "http://10.0.0.1:18080/a",
+            ),
+            (
+                inner().by(b"http"),
+                "http://live.example.com/a",
+                "http://live.example.com/a",
+            ),
+            // The settings know the scheme.
+            (
+                own("h").and(Some(&secure)),
+                "http://tv.example.com/a",
+                "https://tv.example.com/a",
+            ),
+            (own("h").and(Some(&secure)), "http://h/a", "http://h/a"),
+            (
+                own("h").and(Some(&plain)),
+                "http://tv.example.com/a",
+                "http://tv.example.com/a",
+            ),
+        ];
+        for (hosts, uri, expected) in rows {
+            let link = hosts.for_player(uri.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&link), expected, "{hosts:?}");
         }
     }
 }

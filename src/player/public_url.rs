@@ -9,18 +9,26 @@ pub struct PublicUrl {
     authority: String,
     /// Begins and ends with a slash: `/`, or `/proxy/` below a path of another server.
     path: String,
+    /// Whether the scheme is `https`.
+    is_secure: bool,
 }
 
 impl PublicUrl {
     /// Reads a URL as the setting has it: a scheme, a host, a path that ends with a slash.
     pub fn new(url: &str) -> Self {
-        let (_, rest) = url.split_once("://").unwrap_or(("", url));
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let slash = rest.find('/').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(slash);
         Self {
             authority: authority.to_owned(),
             path: if path.is_empty() { "/" } else { path }.to_owned(),
+            is_secure: scheme.eq_ignore_ascii_case("https"),
         }
+    }
+
+    /// Whether players reach the proxy by `https`.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The host, and its port where there is one.

@@ -36,7 +36,7 @@ impl Redirect<'_> {
 
     fn brought_back(&self, location: &[u8], address: &str) -> Option<Vec<u8>> {
         let link: Cow<'_, [u8]> = if self.hosts.serves(location) {
-            location.into()
+            self.hosts.for_player(location)
         } else if PublicHosts::new(Some(address), None).serves(location) {
             // With one slash: two would begin a host.
             let path = path_after_host(location)?;

@@ -62,7 +62,7 @@ pub fn playlist(context: &PlayerContext, exchange: Exchange, request: &MediaRequ
     };
     let host = exchange.head.host.clone();
     let hosts = PublicHosts::new(host.as_deref(), public_host.as_deref());
-    let hosts = hosts.and(context.public_url.as_ref());
+    let hosts = hosts.and(context.public_url.as_ref()).by(&proto);
     let personal = ["authorization", "cookie", "referer", "origin"];
     let personal = personal.map(|name| exchange.head.headers.one(name));
     let lasting = lasting_target(&request.target);

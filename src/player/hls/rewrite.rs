@@ -46,7 +46,7 @@ pub struct Rewrite<'a> {
 ///
 /// URIs are lines that are neither blank nor begin with `#`, and those attributes and values of tags that
 /// [`carries_uri`] and [`is_uri_tag`] name. The proxy serves relative ones and those that [`PublicHosts`] knows.
-/// Other hosts, other schemes and bare fragments are left alone. A `spbhid` that a URI already has belongs to
+/// Those with `http` get the player's scheme: [`PublicHosts::for_player`]. Other hosts, other schemes and bare fragments are left alone. A `spbhid` that a URI already has belongs to
 /// another proxy between this one and the origin: it stays, before ours. All else stays byte for byte.
 ///
 /// Variables are put into URIs of ours where they are known. Where a variable is the player's to put in, the URI
@@ -177,9 +177,10 @@ impl<'a> Rewriter<'a> {
 
     /// A URI that the proxy serves.
     fn own_uri(&mut self, uri: &[u8], id: &[u8]) {
+        let uri = self.hosts.for_player(uri);
         match self.way_up {
-            Some(way_up) => append_session(&mut self.out, &way_up.relative(uri), id, self.viewer),
-            None => append_session(&mut self.out, uri, id, self.viewer),
+            Some(way_up) => append_session(&mut self.out, &way_up.relative(&uri), id, self.viewer),
+            None => append_session(&mut self.out, &uri, id, self.viewer),
         }
     }
 

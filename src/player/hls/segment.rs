@@ -82,7 +82,14 @@ pub fn segment(context: &PlayerContext, exchange: Exchange, request: &MediaReque
             }
             if let Some(id) = exchange.head.query().and_then(own_session) {
                 let (host, public) = (exchange.head.host.as_deref(), context.public_url.as_ref());
-                let hosts = PublicHosts::new(host, public_host.as_deref()).and(public);
+                let proto = context.forwarding.proto(
+                    &exchange.head.headers,
+                    exchange.peer().ip(),
+                    exchange.scheme(),
+                );
+                let hosts = PublicHosts::new(host, public_host.as_deref())
+                    .and(public)
+                    .by(&proto);
                 let id = utf8_percent_encode(&id, ENCODED_IN_ID).to_string();
                 let id = request.with_viewer(&id);
                 let redirect = Redirect {

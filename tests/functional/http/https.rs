@@ -138,6 +138,43 @@ fn the_origin_is_told_the_scheme_and_its_own_links_with_it_lead_back() {
 }
 
 #[test]
+fn links_of_an_origin_that_knows_no_https_are_for_who_came_by_it() {
+    let origin = Origin::start();
+    origin.otherwise(|request| {
+        let host = request.headers.one("host").to_owned();
+        match request.path() {
+            "/live/moved.flv" => Reply::new(302)
+                .header("Location", &format!("http://{host}/live/a.flv"))
+                .into(),
+            _ => Reply::playlist(format!(
+                "#EXTM3U\n#EXT-X-MAP:URI=\"http://{host}/live/a.mp4\"\nhttp://{host}/live/a-1.ts\nhttp://other/x.ts\n"
+            ))
+            .into(),
+        }
+    });
+    let proxy = Proxy::builder().over_tls().start();
+    proxy.register(&origin);
+    // They do not share one answer.
+    for (server, scheme) in [
+        (proxy.plain, "http"),
+        (proxy.http, "https"),
+        (proxy.plain, "http"),
+    ] {
+        let list = get(server, "/live/a.m3u8").text();
+        for link in [
+            format!("\n{scheme}://{server}/live/a-1.ts?spbhid="),
+            format!("\"{scheme}://{server}/live/a.mp4?spbhid="),
+            "\nhttp://other/x.ts\n".to_owned(),
+        ] {
+            assert!(list.contains(&link), "{link}: {list}");
+        }
+        let moved = get(server, "/live/moved.flv");
+        let link = format!("{scheme}://{server}/live/a.flv");
+        assert_eq!((moved.status(), moved.headers().one("location")), (302, &*link));
+    }
+}
+
+#[test]
 fn the_load_balancers_header_comes_before_the_handshake() {
     let root = TestRoot::new();
     let proxy = Proxy::builder()
