@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustls::ClientConfig;
 
 use crate::clock::{self, nanos};
-use crate::viewer::{self, End, Viewer, ViewerSeen, Watching, Window};
+use crate::transport::Transport;
+use crate::viewer::{End, Viewer, ViewerSeen, Watching, Window};
 use crate::{Result, system};
 
 /// Viewers that come in one second while the load is built up.
@@ -26,6 +29,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// What they ask for; `{}` stands for the viewer's number.
     pub path: &'static str,
+    /// By which all of them speak TLS; `None` for plain HTTP.
+    pub tls: Option<Arc<ClientConfig>>,
     /// When each viewer comes, in order.
     comes: Vec<u64>,
     /// Viewers from this number on come late, in the measured time, and leave with their first frame.
@@ -47,6 +52,7 @@ impl Plan {
         Plan {
             address,
             path,
+            tls: None,
             comes,
             guests: viewers,
             returns: false,
@@ -197,13 +203,14 @@ impl Row<'_> {
         };
         let mut watching = watching.take().unwrap_or_else(Watching::new);
         watching.ask();
-        let socket = viewer::connect(self.plan.address).and_then(|socket| {
+        let transport = Transport::connect(self.plan.address, self.plan.tls.as_ref());
+        let transport = transport.and_then(|transport| {
             let data = epoll::EventData::new_u64(seat as u64);
-            epoll::add(&self.epoll, &socket, data, epoll::EventFlags::OUT)?;
-            Ok(socket)
+            epoll::add(&self.epoll, &transport, data, epoll::EventFlags::OUT)?;
+            Ok(transport)
         });
-        match socket {
-            Ok(socket) => self.seats[seat] = Seat::Taken(Viewer::new(socket, watching)),
+        match transport {
+            Ok(transport) => self.seats[seat] = Seat::Taken(Viewer::new(transport, watching)),
             Err(error) => {
                 let end = End::Gone(format!("connecting: {error}"));
                 self.leave(seat, end, watching);
@@ -221,7 +228,7 @@ impl Row<'_> {
             let path = self.plan.path.replace("{}", &number.to_string());
             viewer.ask(self.plan.address, &path).and_then(|()| {
                 let data = epoll::EventData::new_u64(seat as u64);
-                epoll::modify(&self.epoll, &viewer.socket, data, epoll::EventFlags::IN)
+                epoll::modify(&self.epoll, &viewer.transport, data, epoll::EventFlags::IN)
                     .map_err(|error| End::Gone(format!("watching a connection: {error}")))
             })
         } else {

@@ -10,12 +10,12 @@ use crate::{Result, counting_origin, crowd, plain};
 /// Those that have a cache with which to compare.
 const CACHING: [Target; 2] = [Target::Ours, Target::Nginx];
 
+pub const HOT_SEGMENTS: &str = "hot segments, 16 clients";
+pub const HOT_PLAYLISTS: &str = "hot playlists, 64 clients";
+
 pub fn measure(report: &mut Report) -> Result<()> {
     let origin = file_origin::start(&report.new_directory()?)?;
-    for (name, clients, segment) in [
-        ("hot segments, 16 clients", 16, true),
-        ("hot playlists, 64 clients", 64, false),
-    ] {
+    for (name, clients, segment) in [(HOT_SEGMENTS, 16, true), (HOT_PLAYLISTS, 64, false)] {
         report.compare(Section::Plain, name, &CACHING, |report, target| {
             let directory = report.new_directory()?;
             let proxy = proxies::start(target, origin.address, Cache::On, &directory)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::audience::{self, Plan};
 use crate::encoder_origin::EncoderOrigin;
 use crate::figures::{Figure, Figures};
-use crate::live_flv::{fits, set_seen};
+use crate::live_flv::{ONE, fits, set_seen};
 use crate::proxies::{self, Target};
 use crate::report::Report;
 use crate::table::Section;
@@ -47,7 +47,7 @@ fn kill_one(report: &mut Report, target: Target, viewers: usize) -> Result<Figur
         _ => proxies::start_with_spare(target, [first.address, second.address], &directory)?,
     };
     let window = report.options.window().max(AFTERMATH);
-    let mut plan = Plan::new(proxy.address, "/live/one.flv", viewers, window);
+    let mut plan = Plan::new(proxy.address, ONE, viewers, window);
     // Where a response ends with its origin, its player asks again, as players do.
     plan.returns = true;
     let (seen, killed) = audience::watch(&plan, || -> Result<_> {

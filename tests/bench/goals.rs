@@ -1,10 +1,13 @@
-//! What live channels are to reach, and whether they do: each goal beside the figure that it is about.
+//! What the proxy is to reach, and whether it does: each goal beside the figure that it is about.
 
+use crate::cached::{HOT_PLAYLISTS, HOT_SEGMENTS};
 use crate::failover::FAILOVER;
 use crate::figures::{Figure, Figures};
 use crate::late::LATE;
 use crate::live_flv::{CHANNEL, STREAMS};
+use crate::plain::{PLAYLISTS, SEGMENTS_16, SEGMENTS_64};
 use crate::proxies::Target;
+use crate::secured;
 use crate::table::{Row, align, best_of_peers, number};
 
 /// "Not worse than before" allows this much more: single figures move by some 10 % even on a quiet machine.
@@ -16,14 +19,21 @@ enum Limit {
     AtMost(f64),
     AtLeast(f64),
     Exactly(f64),
-    /// At most so much of HAProxy's figure.
-    OfHaproxy(f64),
-    /// At most so much of the better peer's figure.
-    OfPeers(f64),
-    /// At least so much of the better peer's figure.
-    OverPeers(f64),
-    /// At most so much of the figure before channels.
-    OfBefore(f64),
+    /// At most so much of another's figure.
+    Of(Reference, f64),
+    /// At least so much of another's figure.
+    Over(Reference, f64),
+}
+
+/// With whose figure ours is compared.
+#[derive(Clone, Copy, Debug)]
+enum Reference {
+    /// The better one of nginx and HAProxy.
+    Peers,
+    Nginx,
+    Haproxy,
+    /// Ours before channels.
+    Before,
 }
 
 /// The goals of a load, from its name: with the number of viewers at its end.
@@ -34,31 +44,32 @@ fn goals(load: &str) -> Vec<(Figure, Limit)> {
         .and_then(|word| word.parse::<usize>().ok())
         .unwrap_or(0);
     let mut goals = Vec::new();
+    use Reference::{Before, Haproxy, Nginx, Peers};
     if load.starts_with(CHANNEL) {
         goals.push((Figure::OriginConnections, Limit::Exactly(1.0)));
         match viewers {
             0..100 => {}
             100..=1500 => goals.extend([
-                (Figure::Cpu, Limit::OfHaproxy(0.6)),
+                (Figure::Cpu, Limit::Of(Haproxy, 0.6)),
                 // Nothing, to the clock's exactness: /proc counts CPU in hundredths of a second.
-                (Figure::OriginCpu, Limit::OfPeers(0.05)),
-                (Figure::P50, Limit::OfPeers(0.7)),
-                (Figure::P99, Limit::OfPeers(0.7)),
+                (Figure::OriginCpu, Limit::Of(Peers, 0.05)),
+                (Figure::P50, Limit::Of(Peers, 0.7)),
+                (Figure::P99, Limit::Of(Peers, 0.7)),
                 (Figure::PeakMemory, Limit::AtMost(30.0)),
             ]),
             _ => goals.extend([
                 // One encoder's frame in a thousand may come late on a full machine.
                 (Figure::Delivered, Limit::AtLeast(99.9)),
-                (Figure::PerSecond, Limit::OverPeers(1.4)),
-                (Figure::P99, Limit::OfPeers(0.3)),
+                (Figure::PerSecond, Limit::Over(Peers, 1.4)),
+                (Figure::P99, Limit::Of(Peers, 0.3)),
                 (Figure::PeakMemory, Limit::AtMost(80.0)),
             ]),
         }
         goals.push((Figure::Refused, Limit::Exactly(0.0)));
         goals.push((Figure::Faults, Limit::Exactly(0.0)));
     } else if load.starts_with(STREAMS) {
-        goals.push((Figure::Cpu, Limit::OfBefore(NOISE)));
-        goals.push((Figure::P99, Limit::OfBefore(NOISE)));
+        goals.push((Figure::Cpu, Limit::Of(Before, NOISE)));
+        goals.push((Figure::P99, Limit::Of(Before, NOISE)));
         goals.push((Figure::Faults, Limit::Exactly(0.0)));
     } else if load.starts_with(LATE) {
         goals.push((Figure::Max, Limit::AtMost(50.0)));
@@ -69,7 +80,31 @@ fn goals(load: &str) -> Vec<(Figure, Limit)> {
         goals.push((Figure::Back, Limit::Exactly(0.0)));
         goals.push((Figure::Without, Limit::Exactly(0.0)));
         goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    } else if load.starts_with(secured::LIVE) {
+        // The encoder sets the rate.
+        goals.push((Figure::Delivered, Limit::AtLeast(99.9)));
+        goals.push((Figure::Cpu, Limit::Of(Nginx, 1.0)));
+        goals.push((Figure::OriginConnections, Limit::Exactly(1.0)));
+        goals.push((Figure::Refused, Limit::Exactly(0.0)));
+        goals.push((Figure::Faults, Limit::Exactly(0.0)));
     }
+    goals.extend_from_slice(match load {
+        HOT_PLAYLISTS => &[
+            (Figure::PerSecond, Limit::Over(Nginx, 1.2)),
+            (Figure::P99, Limit::Of(Nginx, 1.0)),
+        ],
+        HOT_SEGMENTS => &[
+            (Figure::PerSecond, Limit::Over(Nginx, 1.2)),
+            (Figure::Cpu, Limit::Of(Nginx, 1.0)),
+        ],
+        secured::HOT_PLAYLISTS | secured::HOT_SEGMENTS => &[
+            (Figure::PerSecond, Limit::Over(Nginx, 1.0)),
+            (Figure::Cpu, Limit::Of(Nginx, 1.0)),
+        ],
+        PLAYLISTS => &[(Figure::PerSecond, Limit::Over(Nginx, 0.5))],
+        SEGMENTS_16 | SEGMENTS_64 => &[(Figure::PerSecond, Limit::Over(Haproxy, 1.0))],
+        _ => &[],
+    });
     goals
 }
 
@@ -84,9 +119,12 @@ pub fn render(rows: &[Row], markdown: bool) -> Option<String> {
             let of = |target| figure_of(rows, &row.load, target, figure);
             let ours = of(Target::Ours);
             let reference = match limit {
-                Limit::OfHaproxy(_) => of(Target::Haproxy),
-                Limit::OfPeers(_) | Limit::OverPeers(_) => best_of_peers(rows, &row.load, figure),
-                Limit::OfBefore(_) => of(Target::Before),
+                Limit::Of(other, _) | Limit::Over(other, _) => match other {
+                    Reference::Peers => best_of_peers(rows, &row.load, figure),
+                    Reference::Nginx => of(Target::Nginx),
+                    Reference::Haproxy => of(Target::Haproxy),
+                    Reference::Before => of(Target::Before),
+                },
                 _ => None,
             };
             let ratio = ours.zip(reference).map(|(ours, other)| ours / other);
@@ -94,10 +132,8 @@ pub fn render(rows: &[Row], markdown: bool) -> Option<String> {
                 Limit::AtMost(limit) => ours.map(|ours| ours <= limit),
                 Limit::AtLeast(limit) => ours.map(|ours| ours >= limit),
                 Limit::Exactly(limit) => ours.map(|ours| ours == limit),
-                Limit::OfHaproxy(limit) | Limit::OfPeers(limit) | Limit::OfBefore(limit) => {
-                    ratio.map(|ratio| ratio <= limit)
-                }
-                Limit::OverPeers(limit) => ratio.map(|ratio| ratio >= limit),
+                Limit::Of(_, limit) => ratio.map(|ratio| ratio <= limit),
+                Limit::Over(_, limit) => ratio.map(|ratio| ratio >= limit),
             };
             let shown = |value: Option<f64>| value.map_or("-".to_owned(), number);
             let verdict = match reached {
@@ -118,7 +154,7 @@ pub fn render(rows: &[Row], markdown: bool) -> Option<String> {
             ]);
         }
     }
-    (lines.len() > 1).then(|| format!("Goals of live channels.\n\n{}", align(&lines, 3, markdown)))
+    (lines.len() > 1).then(|| format!("Goals.\n\n{}", align(&lines, 3, markdown)))
 }
 
 fn figure_of(rows: &[Row], load: &str, target: Target, figure: Figure) -> Option<f64> {
@@ -135,9 +171,16 @@ fn words(limit: Limit) -> String {
         Limit::AtMost(limit) => format!("at most {limit}"),
         Limit::AtLeast(limit) => format!("at least {limit}"),
         Limit::Exactly(limit) => format!("{limit}"),
-        Limit::OfHaproxy(limit) => format!("at most ×{limit} of HAProxy"),
-        Limit::OfPeers(limit) => format!("at most ×{limit} of the better peer"),
-        Limit::OverPeers(limit) => format!("at least ×{limit} of the better peer"),
-        Limit::OfBefore(limit) => format!("at most ×{limit} of before"),
+        Limit::Of(other, limit) => format!("at most ×{limit} of {}", name(other)),
+        Limit::Over(other, limit) => format!("at least ×{limit} of {}", name(other)),
+    }
+}
+
+fn name(reference: Reference) -> &'static str {
+    match reference {
+        Reference::Peers => "the better peer",
+        Reference::Nginx => "nginx",
+        Reference::Haproxy => "HAProxy",
+        Reference::Before => "before",
     }
 }

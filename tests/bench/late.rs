@@ -6,7 +6,7 @@ use crate::Result;
 use crate::audience::{self, Plan};
 use crate::encoder_origin::EncoderOrigin;
 use crate::figures::{Figure, Figures};
-use crate::live_flv::{fits, put_before, set_seen};
+use crate::live_flv::{ONE, fits, put_before, set_seen};
 use crate::proxies::Target;
 use crate::report::Report;
 use crate::table::Section;
@@ -32,7 +32,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
                 let origin = EncoderOrigin::start(1, 0, &directory)?;
                 let proxy = put_before(report, target, &origin, true, &directory)?;
                 let window = report.options.window();
-                let mut plan = Plan::new(proxy.address, "/live/one.flv", viewers, window);
+                let mut plan = Plan::new(proxy.address, ONE, viewers, window);
                 plan.add_guests(EVERY);
                 let (mut seen, ()) = audience::watch(&plan, || ())?;
                 seen.viewers.drain(..plan.guests);

@@ -17,6 +17,9 @@ pub const CHANNEL: &str = "one stream, viewers:";
 /// Streams with a viewer each.
 pub const STREAMS: &str = "streams with one viewer:";
 
+/// The stream that the live origin always has.
+pub const ONE: &str = "/live/one.flv";
+
 /// One stream, and so many viewers of it.
 pub fn channel(report: &mut Report) -> Result<()> {
     for viewers in report.options.viewers(&[1, 500, 1500, 4000]) {
@@ -29,7 +32,8 @@ pub fn channel(report: &mut Report) -> Result<()> {
             let directory = report.new_directory()?;
             let origin = EncoderOrigin::start(1, 0, &directory)?;
             let proxy = put_before(report, target, &origin, true, &directory)?;
-            measure(report, &origin, &proxy, "/live/one.flv", viewers, 1)
+            let plan = Plan::new(proxy.address, ONE, viewers, report.options.window());
+            measure(&plan, &origin, &proxy, 1)
         });
     }
     Ok(())
@@ -54,7 +58,9 @@ pub fn streams(report: &mut Report) -> Result<()> {
             let directory = report.new_directory()?;
             let origin = EncoderOrigin::start(1, 0, &directory)?;
             let proxy = put_before(report, target, &origin, false, &directory)?;
-            measure(report, &origin, &proxy, "/live/s{}.flv", viewers, viewers)
+            let path = "/live/s{}.flv";
+            let plan = Plan::new(proxy.address, path, viewers, report.options.window());
+            measure(&plan, &origin, &proxy, viewers)
         });
     }
     Ok(())
@@ -111,22 +117,20 @@ fn costs(origin: &EncoderOrigin, proxy: &Proxy) -> Result<Costs> {
     })
 }
 
-fn measure(
-    report: &Report,
+/// Lets the viewers of a plan watch so many streams of that origin.
+pub fn measure(
+    plan: &Plan,
     origin: &EncoderOrigin,
     proxy: &Proxy,
-    path: &'static str,
-    viewers: usize,
     streams: usize,
 ) -> Result<Figures> {
-    let plan = Plan::new(proxy.address, path, viewers, report.options.window());
     let between = || -> Result<(Costs, Costs)> {
         clock::sleep_until(plan.window.open);
         let before = costs(origin, proxy)?;
         clock::sleep_until(plan.window.close);
         Ok((before, costs(origin, proxy)?))
     };
-    let (mut seen, between) = audience::watch(&plan, between)?;
+    let (mut seen, between) = audience::watch(plan, between)?;
     let (before, after) = between?;
     let mut figures = Figures::default();
     let seconds = plan.window.seconds();
@@ -136,7 +140,7 @@ fn measure(
     figures.set(Figure::PerSecond, came / seconds);
     figures.set(
         Figure::Delivered,
-        came * 100.0 / (per_stream * viewers as f64),
+        came * 100.0 / (per_stream * plan.guests as f64),
     );
     // The stream `one` runs even where nobody wants it.
     let running = if streams == 1 { 1 } else { streams + 1 } as f64;

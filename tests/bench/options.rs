@@ -22,7 +22,7 @@ pub enum LoadKind {
     Growth,
     /// Hot segments and playlists out of memory, and the origin's requests for a segment with 1000 viewers.
     Cache,
-    /// Hot segments and playlists out of memory, by TLS.
+    /// By TLS: hot segments and playlists out of memory, and one live FLV stream with 250 and 500 viewers.
     Tls,
     /// One live FLV stream with 1, 500, 1500 and 4000 viewers.
     Channel,
@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values = ["direct", "ours", "before", "nginx", "haproxy"])]
     pub only: Vec<Target>,
 
-    /// Viewers of the loads `live`, `channel`, `streams`, `late` and `failover`, one row each; each load has its own default.
+    /// Viewers of live streams (`live`, `tls`, `channel`, `streams`, `late` and `failover`), one row each; each load has its own default.
     #[arg(long, value_delimiter = ',')]
     viewers: Vec<usize>,
 

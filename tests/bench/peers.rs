@@ -40,6 +40,7 @@ mod secured;
 mod startup;
 mod system;
 mod table;
+mod transport;
 mod viewer;
 
 use std::process::ExitCode;

@@ -60,12 +60,15 @@ pub fn open_stream(address: SocketAddr) -> Result<Hls> {
     })
 }
 
+pub const SEGMENTS_16: &str = "1 MB segments, 16 clients";
+pub const SEGMENTS_64: &str = "1 MB segments, 64 clients";
+
 pub fn segments(report: &mut Report) -> Result<()> {
     let origin = file_origin::start(&report.new_directory()?)?;
     for (name, clients) in [
         ("1 MB segments, 1 client", 1),
-        ("1 MB segments, 16 clients", 16),
-        ("1 MB segments, 64 clients", 64),
+        (SEGMENTS_16, 16),
+        (SEGMENTS_64, 64),
     ] {
         report.compare(Section::Plain, name, &Target::ALL, |report, target| {
             let directory = report.new_directory()?;
@@ -83,7 +86,7 @@ pub fn segments(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-const PLAYLISTS: &str = "playlists, 64 clients";
+pub const PLAYLISTS: &str = "playlists, 64 clients";
 const UNREWRITTEN: &str = "the same bytes as a key, 64 clients";
 
 pub fn playlists(report: &mut Report) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::clock;
 use crate::figures::{Figure, Figures};
 use crate::frames::{FRAME_RATE, FrameReader};
-use crate::{procfs, viewer};
+use crate::{procfs, transport};
 
 /// Viewers that come in one second while the load is built up.
 const RAMP_PER_SECOND: u32 = 1000;
@@ -120,7 +120,7 @@ impl Crowd {
     }
 
     fn come(&mut self, index: usize) {
-        let player = viewer::connect(self.address).and_then(|socket| {
+        let player = transport::connect(self.address).and_then(|socket| {
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&self.epoll, &socket, data, epoll::EventFlags::OUT)?;
             Ok(Player {

@@ -113,7 +113,7 @@ pub fn start(target: Target, origin: SocketAddr, cache: Cache, directory: &Path)
 /// Puts our proxy or nginx in front of one origin, with a cache, and gives where each speaks TLS besides.
 pub fn start_secured(
     target: Target,
-    origin: SocketAddr,
+    origin: Origin,
     certificate: &Certificate,
     directory: &Path,
 ) -> Result<(Proxy, SocketAddr)> {
@@ -125,9 +125,11 @@ pub fn start_secured(
             command.env("PROXY_HTTPS_SERVER", format!("127.0.0.1:{port}"));
             command.env("PROXY_HTTPS_CERT", &certificate.chain);
             command.env("PROXY_HTTPS_KEY", &certificate.key);
-            start_ours(command, &[Origin::without_api(origin)], directory)?
+            start_ours(command, &[origin], directory)?
         }
-        Target::Nginx => nginx_peer::start_secured(origin, port, certificate, directory)?,
+        Target::Nginx => {
+            nginx_peer::start_secured(loopback(origin.http), port, certificate, directory)?
+        }
         _ => return Err(format!("{target} is not compared by TLS")),
     };
     Ok((proxy, loopback(port)))

@@ -1,15 +1,13 @@
 //! One viewer of live FLV: asks, reads, checks every tag, and notes what a person before the screen would have seen.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-
-use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
 
 use crate::chunks::ChunkDecoder;
 use crate::clock;
 use crate::flv::Frame;
 use crate::flv_reader::FlvReader;
+use crate::transport::Transport;
 
 /// What a viewer has seen, of all the responses it had.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +66,7 @@ enum State {
 }
 
 pub struct Viewer {
-    pub socket: TcpStream,
+    pub transport: Transport,
     state: State,
     watching: Watching,
 }
@@ -166,15 +164,17 @@ pub enum End {
     Torn(String),
 }
 
-fn gone(doing: &str) -> impl FnOnce(io::Error) -> End {
-    move |error| End::Gone(format!("{doing}: {error}"))
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Gone(error.to_string())
+    }
 }
 
 impl Viewer {
     /// A viewer whose connection is on its way.
-    pub fn new(socket: TcpStream, watching: Watching) -> Viewer {
+    pub fn new(transport: Transport, watching: Watching) -> Viewer {
         Viewer {
-            socket,
+            transport,
             state: State::Connecting,
             watching,
         }
@@ -194,15 +194,10 @@ impl Viewer {
 
     /// Asks for the stream over the connection that is now there.
     pub fn ask(&mut self, address: SocketAddr, path: &str) -> Result<(), End> {
-        if let Ok(Some(error)) | Err(error) = self.socket.take_error() {
-            return Err(gone("connecting")(error));
-        }
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: peers-bench\r\nAccept: */*\r\n\r\n"
         );
-        self.socket
-            .write_all(request.as_bytes())
-            .map_err(gone("asking"))?;
+        self.transport.send(request.as_bytes())?;
         self.state = State::Head(Vec::new());
         Ok(())
     }
@@ -214,62 +209,46 @@ impl Viewer {
         window: &Window,
         mut age: impl FnMut(u32),
     ) -> Result<(), End> {
-        let count = match self.socket.read(buffer) {
-            Ok(0) => return Err(End::Gone("the stream ended".to_owned())),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(gone("reading")(error)),
-        };
-        if let State::Head(head) = &mut self.state {
-            head.extend_from_slice(&buffer[..count]);
-            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
-                return Ok(());
-            };
-            let text = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
-            if text.split_ascii_whitespace().nth(1) != Some("200") {
-                let line = text.lines().next().unwrap_or_default();
-                return Err(End::Gone(format!("answered with: {line}")));
-            }
-            let chunked = text.contains("transfer-encoding: chunked");
-            let rest = head.split_off(end + 4);
-            let readers = (ChunkDecoder::new(chunked), FlvReader::new());
-            self.state = State::Body(Box::new(readers));
-            return self.take(&rest, window, &mut age);
-        }
-        self.take(&buffer[..count], window, &mut age)
-    }
-
-    fn take(
-        &mut self,
-        bytes: &[u8],
-        window: &Window,
-        age: &mut impl FnMut(u32),
-    ) -> Result<(), End> {
-        let State::Body(readers) = &mut self.state else {
-            return Ok(());
-        };
-        let (chunks, flv) = &mut **readers;
-        let watching = &mut self.watching;
+        let (state, watching) = (&mut self.state, &mut self.watching);
         let mut whole = |frame: Frame| {
             if let Some(micros) = watching.note(&frame, window) {
                 age(micros);
             }
         };
-        chunks
-            .feed(bytes, |data| flv.feed(data, &mut whole))
-            .map_err(|error| match error {
-                "the live stream ended" => End::Gone(error.to_owned()),
-                _ => End::Torn(error.to_owned()),
-            })
+        self.transport
+            .read(buffer, |bytes| state.take(bytes, &mut whole))
     }
 }
 
-/// A connection that is on its way.
-pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(socket.into()),
+impl State {
+    /// Takes the response's next bytes and calls `whole` with each frame that is now whole.
+    fn take(&mut self, bytes: &[u8], whole: &mut impl FnMut(Frame)) -> Result<(), End> {
+        match self {
+            State::Connecting => Ok(()),
+            State::Head(head) => {
+                head.extend_from_slice(bytes);
+                let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
+                    return Ok(());
+                };
+                let text = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
+                if text.split_ascii_whitespace().nth(1) != Some("200") {
+                    let line = text.lines().next().unwrap_or_default();
+                    return Err(End::Gone(format!("answered with: {line}")));
+                }
+                let chunked = text.contains("transfer-encoding: chunked");
+                let rest = head.split_off(end + 4);
+                let readers = (ChunkDecoder::new(chunked), FlvReader::new());
+                *self = State::Body(Box::new(readers));
+                self.take(&rest, whole)
+            }
+            State::Body(readers) => {
+                let (chunks, flv) = &mut **readers;
+                let fed = chunks.feed(bytes, |data| flv.feed(data, whole));
+                fed.map_err(|error| match error {
+                    "the live stream ended" => End::Gone(error.to_owned()),
+                    _ => End::Torn(error.to_owned()),
+                })
+            }
+        }
     }
 }
