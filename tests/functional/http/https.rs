@@ -170,7 +170,10 @@ fn links_of_an_origin_that_knows_no_https_are_for_who_came_by_it() {
         }
         let moved = get(server, "/live/moved.flv");
         let link = format!("{scheme}://{server}/live/a.flv");
-        assert_eq!((moved.status(), moved.headers().one("location")), (302, &*link));
+        assert_eq!(
+            (moved.status(), moved.headers().one("location")),
+            (302, &*link)
+        );
     }
 }
 
