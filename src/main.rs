@@ -199,8 +199,8 @@ fn run<T, E: Display>(
 }
 
 /// The events that signals make. SIGINT and SIGTERM: the first one is received, and after `force` the process ends
-/// whatever is; a second one ends it at once. SIGHUP ends a tool whose terminal goes, and has the proxy reload; where it
-/// is ignored, as `nohup` does, it stays so. SIGUSR2 only for the proxy.
+/// whatever is; a second one ends it at once. SIGHUP ends a tool whose terminal goes, but for one that was started with
+/// `nohup`; the proxy it has reload, however that was started. SIGUSR2 only for the proxy.
 fn signals(force: Duration, program: Program) -> io::Result<Receiver<Event>> {
     let (events, received) = unbounded();
     let ending = Arc::new(AtomicBool::new(false));
@@ -210,7 +210,7 @@ fn signals(force: Duration, program: Program) -> io::Result<Receiver<Event>> {
     };
     ctrlc::set_handler(on_interrupt).map_err(io::Error::other)?;
     let mut others = vec![SIGTERM];
-    if !is_ignored(SIGHUP) {
+    if program == Program::Proxy || !is_ignored(SIGHUP) {
         others.push(SIGHUP);
     }
     if program == Program::Proxy {

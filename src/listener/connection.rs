@@ -3,7 +3,6 @@
 mod opening;
 mod reading;
 
-use self::reading::NoHead;
 use crate::http::head::{Rejection, RequestHead};
 use crate::listener::RequestQueue;
 use crate::listener::client::{ClientConnection, Phase};
@@ -33,6 +32,15 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_millis(700);
 const LOOK: Duration = Duration::from_millis(250);
 /// First size of the head buffer, in bytes; most heads fit.
 const FIRST_READ: usize = 2048;
+
+/// Why no head was read.
+enum NoHead {
+    /// The client left, was idle for too long, or the listener is closing.
+    Gone,
+    Refused(Rejection),
+    /// The head is good, its body is not.
+    RefusedBody(Rejection, Arc<RequestHead>),
+}
 
 pub(super) struct Connection<'a> {
     ids: &'a RequestIds,

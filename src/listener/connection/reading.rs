@@ -1,6 +1,6 @@
 //! A connection's reading of requests: heads, and the bodies of those that have one.
 
-use super::{Connection, FIRST_READ, HEAD_TIME};
+use super::{Connection, FIRST_READ, HEAD_TIME, NoHead};
 use crate::http::chunked::ChunkedBody;
 use crate::http::head::{self, Rejection, RequestHead};
 use crate::listener::client::{Phase, ReceivedRequest};
@@ -11,15 +11,6 @@ use std::time::{Duration, Instant};
 
 /// A connection that is idle for less than this has its whole idle time before it.
 const JUST_NOW: Duration = Duration::from_millis(10);
-
-/// Why no head was read.
-pub(super) enum NoHead {
-    /// The client left, was idle for too long, or the listener is closing.
-    Gone,
-    Refused(Rejection),
-    /// The head is good, its body is not.
-    RefusedBody(Rejection, Arc<RequestHead>),
-}
 
 impl Connection<'_> {
     #[inline(never)]
