@@ -1,17 +1,30 @@
 //! The cached comparison: our proxy with its default cache beside nginx with `proxy_cache` and `proxy_cache_lock`.
 
+use crate::crowd::{self, Plan};
+use crate::figures::{Figure, Figures};
 use crate::file_origin::{self, SEGMENT_BYTES};
+use crate::hls_origin::HlsOrigin;
 use crate::load_wrk::Load;
 use crate::proxies::{self, Cache, Target};
 use crate::report::Report;
-use crate::table::{Section, number};
-use crate::{Result, counting_origin, crowd, plain};
+use crate::table::Section;
+use crate::{Result, clock, live_flv, plain, procfs};
 
 /// Those that have a cache with which to compare.
 const CACHING: [Target; 2] = [Target::Ours, Target::Nginx];
 
 pub const HOT_SEGMENTS: &str = "hot segments, 16 clients";
 pub const HOT_PLAYLISTS: &str = "hot playlists, 64 clients";
+
+/// Viewers of one live HLS stream.
+pub const CROWD: &str = "one HLS stream, viewers:";
+
+/// So many times the seconds of other loads: by default ten segments.
+const STRETCH: u32 = 4;
+
+/// Segments that a viewer's last one may be behind the origin's newest at the end: the last poll was up to 3 s before,
+/// and its playlist may have been a second old.
+const LATE: u64 = 3;
 
 pub fn measure(report: &mut Report) -> Result<()> {
     let origin = file_origin::start(&report.new_directory()?)?;
@@ -34,36 +47,68 @@ pub fn measure(report: &mut Report) -> Result<()> {
             .measure(report.options, proxy.pid())
         });
     }
-    for target in CACHING
-        .into_iter()
-        .filter(|target| report.options.only.contains(target))
-    {
-        let viewers = report.options.scaled(1000);
-        match origin_requests(report, target, viewers) {
-            Ok(fact) => report.fact(fact),
-            Err(error) => report.fail(
-                Section::Plain,
-                "origin requests for a segment",
-                target,
-                error,
-            ),
+    for viewers in report.options.viewers(&[1000]) {
+        let viewers = report.options.scaled(viewers);
+        let load = format!("{CROWD} {viewers}");
+        if live_flv::fits(report, &load, viewers) {
+            report.compare(Section::Hls, &load, &CACHING, |report, target| {
+                watch(report, target, viewers)
+            });
         }
     }
     Ok(())
 }
 
-fn origin_requests(report: &mut Report, target: Target, viewers: usize) -> Result<String> {
-    let origin = counting_origin::start()?;
+/// Has so many viewers watch one live HLS stream.
+fn watch(report: &mut Report, target: Target, viewers: usize) -> Result<Figures> {
+    let origin = HlsOrigin::start()?;
     let directory = report.new_directory()?;
     let proxy = proxies::start(target, origin.address, Cache::On, &directory)?;
-    let watched = crowd::watch(proxy.address, viewers)?;
+    let plan = Plan::new(proxy.address, viewers, report.options.window() * STRETCH);
+    let so_far = || {
+        (
+            proxy.pid().map(procfs::cpu_time),
+            origin.playlist_requests(),
+        )
+    };
+    let (seen, (before, after)) = crowd::watch(&plan, || {
+        clock::sleep_until(plan.window.open);
+        let before = so_far();
+        clock::sleep_until(plan.window.close);
+        (before, so_far())
+    })?;
+    let crowd::Seen {
+        mut playlists,
+        mut segments,
+        mut errors,
+        slowest,
+    } = seen;
+    // A viewer whose playlists stay as they are has no other error.
+    errors += u64::from(slowest.is_none_or(|last| last.saturating_add(LATE) < origin.newest()));
+    let seconds = plan.window.seconds();
+    let mut figures = Figures::default();
+    figures.set(Figure::PerSecond, segments.len() as f64 / seconds);
+    figures.set_quantiles(&mut segments);
+    let names = [
+        Figure::PlaylistP50,
+        Figure::PlaylistP99,
+        Figure::PlaylistMax,
+    ];
+    figures.set_quantiles_as(names, &mut playlists);
+    let cpu = after.0.zip(before.0);
+    let cpu = cpu.map(|(after, before)| after.saturating_sub(before).as_secs_f64());
+    figures.set_known(
+        Figure::Cpu,
+        cpu.map(|cpu| cpu * 1e6 / (viewers as f64 * seconds)),
+    );
+    let peak = proxy.pid().map(procfs::peak_memory);
+    figures.set_known(Figure::PeakMemory, peak.map(|bytes| bytes as f64 / 1e6));
+    // Of all segments since the first viewer came.
     let counts = origin.segment_requests();
-    let mean = counts.iter().sum::<u64>() as f64 / watched.segments as f64;
-    let most = counts.iter().max().copied().unwrap_or_default();
-    Ok(format!(
-        "{target}: {viewers} viewers of one stream cost the origin {mean:.2} requests a segment (at most {most}); \
-         the slowest segment took {} ms, {} downloads failed.",
-        number(watched.slowest_ms),
-        watched.failures
-    ))
+    let mean = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    figures.set(Figure::OriginSegments, mean);
+    let asked = after.1.saturating_sub(before.1);
+    figures.set(Figure::OriginPlaylists, asked as f64 / seconds);
+    figures.set(Figure::Errors, errors as f64);
+    Ok(figures)
 }

@@ -1,74 +1,200 @@
-//! Viewers of one HLS stream who ask for each new segment at the same moment, every one with a session of its own.
+//! Viewers of one live HLS stream, each with a session and a connection of its own: a thread and an epoll for each
+//! processor, as for live FLV.
 
 use std::net::SocketAddr;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::Result;
-use crate::children;
-use crate::counting_origin::SEGMENT_BYTES;
-use crate::file_origin::SEGMENTS;
-use crate::proxies::client;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
-/// What a crowd has seen.
-pub struct Watched {
-    /// Segments that each viewer asked for.
-    pub segments: usize,
-    pub failures: u64,
-    /// The slowest segment for any viewer, from the request to the last byte, in milliseconds.
-    pub slowest_ms: f64,
+use crate::clock::{self, nanos};
+use crate::hls_origin::SEGMENT_TIME;
+use crate::hls_viewer::{Failure, HlsViewer, Place};
+use crate::viewer::Window;
+use crate::{Result, system};
+
+/// Between two polls of a viewer: as long as a segment lasts, so that each poll finds one that is new.
+const PERIOD: Duration = SEGMENT_TIME;
+/// Between the last viewer's first poll and the measuring.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Who comes, and when they are measured.
+pub struct Plan {
+    pub address: SocketAddr,
+    pub viewers: usize,
+    /// When the first viewer polls first. The others' phases are spread evenly over the period.
+    begin: u64,
+    pub window: Window,
 }
 
-/// Lets `viewers` watch one stream for as many segments as its playlist has.
-pub fn watch(address: SocketAddr, viewers: usize) -> Result<Watched> {
-    let barrier = Barrier::new(viewers);
-    let failures = AtomicU64::new(0);
-    let slowest_us = AtomicU64::new(0);
-    let viewer = |index: usize| {
-        let client = client();
-        let get = |path: &str| -> Option<Vec<u8>> {
-            let mut answer = client.get(format!("http://{address}{path}")).call().ok()?;
-            if answer.status() == 200 {
-                answer.body_mut().read_to_vec().ok()
-            } else {
-                None
-            }
-        };
-        let playlist = get(&format!("/live/crowd.m3u8?hls_ctx=c{index}")).unwrap_or_default();
-        let playlist = String::from_utf8_lossy(&playlist).into_owned();
-        let mut segments = playlist.lines().filter(|line| !line.starts_with('#'));
-        for _ in 0..SEGMENTS {
-            // Everyone waits each time, those without a playlist too: the barrier counts heads.
-            barrier.wait();
-            let asked = Instant::now();
-            let length = segments
-                .next()
-                .and_then(|uri| get(&format!("/live/{uri}")))
-                .map(|bytes| bytes.len());
-            let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-            slowest_us.fetch_max(micros, Ordering::Relaxed);
-            if length != Some(SEGMENT_BYTES) {
-                failures.fetch_add(1, Ordering::Relaxed);
-            }
+impl Plan {
+    pub fn new(address: SocketAddr, viewers: usize, window: Duration) -> Plan {
+        let begin = clock::now();
+        let open = begin + nanos(PERIOD + SETTLE);
+        let close = open + nanos(window);
+        Plan {
+            address,
+            viewers,
+            begin,
+            window: Window { open, close },
         }
-    };
+    }
+}
+
+/// What all have seen. Durations are in microseconds, of requests of the measured time.
+#[derive(Default)]
+pub struct Seen {
+    pub playlists: Vec<u32>,
+    pub segments: Vec<u32>,
+    /// Requests in vain, and segments that a viewer missed.
+    pub errors: u64,
+    /// The last segment that the viewer has who is furthest behind; `None` when one has none.
+    pub slowest: Option<u64>,
+}
+
+/// Lets the viewers watch to the end of the measured time, and have what they asked for then; `meanwhile` runs beside them.
+pub fn watch<T>(plan: &Plan, meanwhile: impl FnOnce() -> T) -> Result<(Seen, T)> {
+    let count = system::cores();
+    let mut rows = Vec::new();
+    for first in 0..count {
+        rows.push(Row::new(plan, first, count)?);
+    }
     thread::scope(|scope| {
-        for index in 0..viewers {
-            let spawned = thread::Builder::new()
-                .stack_size(256 * 1024)
-                .spawn_scoped(scope, move || viewer(index));
-            if let Err(error) = spawned {
-                // Those who wait at the barrier would wait for ever.
-                eprintln!("starting viewer {index} of {viewers}: {error}");
-                children::end_all(1);
+        let threads: Vec<_> = rows
+            .into_iter()
+            .map(|row| scope.spawn(move || row.watch()))
+            .collect();
+        let result = meanwhile();
+        let mut all = Seen {
+            slowest: Some(u64::MAX),
+            ..Seen::default()
+        };
+        for thread in threads {
+            let mut seen = thread
+                .join()
+                .map_err(|_| "a thread of viewers panicked".to_owned())??;
+            all.playlists.append(&mut seen.playlists);
+            all.segments.append(&mut seen.segments);
+            all.errors += seen.errors;
+            all.slowest = all.slowest.min(seen.slowest);
+        }
+        Ok((all, result))
+    })
+}
+
+/// Viewers of one thread: each `step`th from `first` on.
+struct Row<'a> {
+    plan: &'a Plan,
+    epoll: OwnedFd,
+    first: usize,
+    step: usize,
+    viewers: Vec<HlsViewer>,
+    /// Polls so far: viewers poll in turn.
+    polls: usize,
+    seen: Seen,
+    told: usize,
+}
+
+impl Row<'_> {
+    fn new(plan: &Plan, first: usize, step: usize) -> Result<Row<'_>> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|error| format!("making an epoll: {error}"))?;
+        let numbers = (first..plan.viewers).step_by(step);
+        Ok(Row {
+            plan,
+            epoll,
+            first,
+            step,
+            viewers: numbers
+                .map(|number| HlsViewer::new(format!("c{number}")))
+                .collect(),
+            polls: 0,
+            seen: Seen::default(),
+            told: 0,
+        })
+    }
+
+    /// When somebody polls next; `None` when nobody does any more.
+    fn next_poll(&self) -> Option<u64> {
+        let round = self.polls.checked_div(self.viewers.len())? as u64;
+        let number = self.first + self.polls % self.viewers.len() * self.step;
+        let phase = nanos(PERIOD) * number as u64 / self.plan.viewers as u64;
+        let moment = self.plan.begin + round * nanos(PERIOD) + phase;
+        (moment < self.plan.window.close).then_some(moment)
+    }
+
+    /// Runs until the viewers stop watching.
+    fn watch(mut self) -> Result<Seen> {
+        let mut events = Vec::with_capacity(1024);
+        let mut buffer = vec![0; 256 * 1024];
+        let end = self.plan.window.end();
+        loop {
+            let now = clock::now();
+            if now >= end {
+                break;
+            }
+            while self.next_poll().is_some_and(|moment| moment <= now) {
+                self.poll(self.polls % self.viewers.len());
+                self.polls += 1;
+            }
+            let until = self.next_poll().unwrap_or(end).saturating_sub(now);
+            let wait = Timespec::try_from(Duration::from_nanos(until));
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), wait.ok().as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(format!("waiting for answers: {error}")),
+            }
+            for event in events.drain(..) {
+                self.go_on(event.data.u64() as usize, &mut buffer);
             }
         }
-    });
-    Ok(Watched {
-        segments: SEGMENTS,
-        failures: failures.load(Ordering::Relaxed),
-        slowest_ms: slowest_us.load(Ordering::Relaxed) as f64 / 1000.0,
-    })
+        let waiting = self.viewers.iter().filter(|viewer| viewer.is_busy());
+        let missed = self.viewers.iter().map(|viewer| viewer.edge.missed);
+        self.seen.errors += waiting.count() as u64 + missed.sum::<u64>();
+        let last = self.viewers.iter().map(|viewer| viewer.edge.last);
+        self.seen.slowest = last.min().unwrap_or(Some(u64::MAX));
+        Ok(self.seen)
+    }
+
+    fn poll(&mut self, seat: usize) {
+        let place = Place {
+            epoll: &self.epoll,
+            seat: seat as u64,
+            address: self.plan.address,
+        };
+        if let Err(failure) = self.viewers[seat].poll(place) {
+            self.fail(seat, failure);
+        }
+    }
+
+    fn go_on(&mut self, seat: usize, buffer: &mut [u8]) {
+        let place = Place {
+            epoll: &self.epoll,
+            seat: seat as u64,
+            address: self.plan.address,
+        };
+        match self.viewers[seat].go_on(place, buffer) {
+            Ok(Some(answered)) if self.plan.window.has(answered.asked) => {
+                let durations = if answered.segment {
+                    &mut self.seen.segments
+                } else {
+                    &mut self.seen.playlists
+                };
+                durations.push(answered.micros);
+            }
+            Ok(_) => {}
+            Err(failure) => self.fail(seat, failure),
+        }
+    }
+
+    fn fail(&mut self, seat: usize, Failure(words): Failure) {
+        self.viewers[seat].give_up();
+        self.seen.errors += 1;
+        if self.told < 2 {
+            self.told += 1;
+            eprintln!("  viewer {}: {words}", self.first + seat * self.step);
+        }
+    }
 }

@@ -17,9 +17,16 @@ pub enum Figure {
     P99,
     /// Milliseconds: the highest.
     Max,
+    /// Milliseconds, of playlists where the others are of segments: the median.
+    PlaylistP50,
+    /// The same: 99 of 100 are not above it.
+    PlaylistP99,
+    /// The same: the highest.
+    PlaylistMax,
     /// Milliseconds: the longest time that any viewer had no frame.
     Pause,
-    /// Microseconds of CPU of all the proxy's processes, for each request, or for each frame and viewer.
+    /// Microseconds of CPU of all the proxy's processes, for each request, for each frame and viewer, or for each
+    /// viewer and second.
     Cpu,
     /// Microseconds of CPU of the origin, for each frame and viewer.
     OriginCpu,
@@ -27,6 +34,10 @@ pub enum Figure {
     PeakMemory,
     /// The most connections for a stream that the origin had at once.
     OriginConnections,
+    /// Requests to the origin for a segment that anybody wanted.
+    OriginSegments,
+    /// Requests to the origin for playlists, in a second.
+    OriginPlaylists,
     /// Viewers who got no connection, a status other than 200, or no frame at all.
     Refused,
     /// Responses that ended while their viewer went on watching.
@@ -60,11 +71,16 @@ impl Figure {
             Figure::P50 => "p50 ms",
             Figure::P99 => "p99 ms",
             Figure::Max => "max ms",
+            Figure::PlaylistP50 => "playlist p50 ms",
+            Figure::PlaylistP99 => "playlist p99 ms",
+            Figure::PlaylistMax => "playlist max ms",
             Figure::Pause => "pause ms",
             Figure::Cpu => "CPU µs each",
             Figure::OriginCpu => "origin µs each",
             Figure::PeakMemory => "peak MB",
             Figure::OriginConnections => "origin conns",
+            Figure::OriginSegments => "asked a segment",
+            Figure::OriginPlaylists => "playlists asked/s",
             Figure::Refused => "refused",
             Figure::Ended => "ended",
             Figure::Back => "back",
@@ -78,6 +94,8 @@ impl Figure {
         match self {
             Figure::PerSecond | Figure::Delivered => Better::More,
             Figure::P50 | Figure::P99 | Figure::Max | Figure::Pause => Better::Less,
+            Figure::PlaylistP50 | Figure::PlaylistP99 | Figure::PlaylistMax => Better::Less,
+            Figure::OriginSegments | Figure::OriginPlaylists => Better::Less,
             Figure::Cpu | Figure::OriginCpu | Figure::PeakMemory => Better::Less,
             _ => Better::Neither,
         }
@@ -92,7 +110,9 @@ impl Figure {
             | Figure::Without
             | Figure::Faults
             | Figure::Errors => values.iter().sum(),
-            Figure::OriginConnections => values.iter().copied().fold(0.0, f64::max),
+            Figure::OriginConnections | Figure::OriginSegments => {
+                values.iter().copied().fold(0.0, f64::max)
+            }
             _ => median(values),
         }
     }
@@ -127,8 +147,13 @@ impl Figures {
 
     /// Adds p50, p99 and the highest of these microseconds, as milliseconds.
     pub fn set_quantiles(&mut self, micros: &mut [u32]) {
+        self.set_quantiles_as([Figure::P50, Figure::P99, Figure::Max], micros);
+    }
+
+    /// The same by other names.
+    pub fn set_quantiles_as(&mut self, names: [Figure; 3], micros: &mut [u32]) {
         micros.sort_unstable();
-        for (figure, share) in [(Figure::P50, 0.5), (Figure::P99, 0.99), (Figure::Max, 1.0)] {
+        for (figure, share) in names.into_iter().zip([0.5, 0.99, 1.0]) {
             let index = (micros.len().saturating_sub(1) as f64 * share) as usize;
             let value = micros
                 .get(index)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::children::Server;
@@ -18,12 +19,18 @@ pub struct FileOrigin {
     _nginx: Server,
 }
 
-/// A media playlist as SRS writes it, with a session of its own in each segment's URI.
+/// A media playlist that stays as it is.
 pub fn playlist(stream: &str, session: &str) -> String {
-    let mut text =
-        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:1093\n#EXT-X-TARGETDURATION:2\n"
-            .to_owned();
-    for number in 1093..1093 + SEGMENTS {
+    media_playlist(stream, session, 1093..1093 + SEGMENTS as u64)
+}
+
+/// A media playlist as SRS writes it, with segments of 2 s, and a session of its own in each segment's URI.
+pub fn media_playlist(stream: &str, session: &str, numbers: Range<u64>) -> String {
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-TARGETDURATION:2\n",
+        numbers.start
+    );
+    for number in numbers {
         text.push_str(&format!(
             "#EXTINF:2.000, no desc\n{stream}-{number}.ts?hls_ctx={session}\n"
         ));

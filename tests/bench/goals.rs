@@ -1,6 +1,6 @@
 //! What the proxy is to reach, and whether it does: each goal beside the figure that it is about.
 
-use crate::cached::{HOT_PLAYLISTS, HOT_SEGMENTS};
+use crate::cached::{CROWD, HOT_PLAYLISTS, HOT_SEGMENTS};
 use crate::failover::FAILOVER;
 use crate::figures::{Figure, Figures};
 use crate::late::LATE;
@@ -80,6 +80,10 @@ fn goals(load: &str) -> Vec<(Figure, Limit)> {
         goals.push((Figure::Back, Limit::Exactly(0.0)));
         goals.push((Figure::Without, Limit::Exactly(0.0)));
         goals.push((Figure::Faults, Limit::Exactly(0.0)));
+    } else if load.starts_with(CROWD) {
+        goals.push((Figure::OriginSegments, Limit::Exactly(1.0)));
+        goals.push((Figure::Cpu, Limit::Of(Nginx, 1.0)));
+        goals.push((Figure::Errors, Limit::Exactly(0.0)));
     } else if load.starts_with(secured::LIVE) {
         // The encoder sets the rate.
         goals.push((Figure::Delivered, Limit::AtLeast(99.9)));

@@ -49,14 +49,15 @@ fn http(
         Cache::Off => (String::new(), "", ""),
         Cache::On => (
             format!(
-                "proxy_cache_path {}/cache levels=1:2 keys_zone=hls:10m max_size=64m inactive=30s use_temp_path=off;
+                "proxy_cache_path {}/cache levels=1:2 keys_zone=hls:10m max_size=64m inactive=60s use_temp_path=off;
                 open_file_cache max=1000 inactive=30s;",
                 directory.display()
             ),
-            // As our cache does: 10 s, whatever the viewer's session is.
-            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 10s; proxy_cache_key $uri;",
+            // The query, which has the viewer's session, is not part of the key: one answer for all viewers. For
+            // playlists that is more than nginx ought to be told, since they have that session in each URI.
+            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 60s; proxy_cache_key $uri;",
             // A second is the least that nginx can be told. `updating` lets the others have the old one meanwhile.
-            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 1s; proxy_cache_key $request_uri;
+            "proxy_cache hls; proxy_cache_lock on; proxy_cache_valid 200 1s; proxy_cache_key $uri;
             proxy_cache_use_stale updating;",
         ),
     };

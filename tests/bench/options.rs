@@ -20,7 +20,7 @@ pub enum LoadKind {
     Live,
     /// 100 to 4000 viewers, 1 to 100 origins, 10 to 100 000 pinned streams.
     Growth,
-    /// Hot segments and playlists out of memory, and the origin's requests for a segment with 1000 viewers.
+    /// Hot segments and playlists out of memory, and 1000 viewers of one live HLS stream.
     Cache,
     /// By TLS: hot segments and playlists out of memory, and one live FLV stream with 250 and 500 viewers.
     Tls,
@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values = ["direct", "ours", "before", "nginx", "haproxy"])]
     pub only: Vec<Target>,
 
-    /// Viewers of live streams (`live`, `tls`, `channel`, `streams`, `late` and `failover`), one row each; each load has its own default.
+    /// Viewers of live streams (`cache`, `live`, `tls`, `channel`, `streams`, `late` and `failover`), one row each; each load has its own default.
     #[arg(long, value_delimiter = ',')]
     viewers: Vec<usize>,
 

@@ -73,17 +73,6 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Notes that something could not be measured, for the table and the exit code.
-    pub fn fail(&mut self, section: Section, load: &str, through: Target, error: String) {
-        eprintln!("{load}, {through}: {error}");
-        self.rows.push(Row {
-            section,
-            load: load.to_owned(),
-            through,
-            figures: Err(error),
-        });
-    }
-
     pub fn figures(&self, load: &str, through: Target) -> Option<&Figures> {
         let row = self.rows.iter().find(|row| row.is(load, through))?;
         row.figures.as_ref().ok()

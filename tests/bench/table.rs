@@ -9,6 +9,8 @@ use crate::proxies::Target;
 pub enum Section {
     /// HTTP requests, and live streams with an encoder for each viewer.
     Plain,
+    /// Viewers of live HLS.
+    Hls,
     /// Live streams of encoders that send each frame to all their viewers at once.
     Live,
     /// From a late viewer's request to its first frame.
@@ -18,8 +20,9 @@ pub enum Section {
 }
 
 impl Section {
-    pub const ALL: [Section; 4] = [
+    pub const ALL: [Section; 5] = [
         Section::Plain,
+        Section::Hls,
         Section::Live,
         Section::FirstFrame,
         Section::Failover,
@@ -30,6 +33,9 @@ impl Section {
         match self {
             Section::Plain => {
                 "Requests, and live frames of an encoder a viewer. Live latency is from the origin's write to the player's read."
+            }
+            Section::Hls => {
+                "Live HLS out of memory: playlists and segments. p50, p99 and max are those of segments; CPU is for each viewer and second."
             }
             Section::Live => {
                 "Live FLV. Latency is from the moment the encoder has a frame to the player's read; CPU is for each frame and viewer."

@@ -50,7 +50,7 @@ impl Window {
         self.close + GRACE
     }
 
-    fn has(&self, moment: u64) -> bool {
+    pub fn has(&self, moment: u64) -> bool {
         (self.open..self.close).contains(&moment)
     }
 
